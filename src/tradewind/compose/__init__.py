@@ -1,0 +1,1 @@
+"""Words whose every number is checked against facts."""

@@ -1,0 +1,1 @@
+"""Who gets which offer on which channel, within budget, or nothing; every choice logged with its propensity."""

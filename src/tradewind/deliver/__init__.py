@@ -1,0 +1,1 @@
+"""Hand messages off, once, to whom consented, and keep the receipt."""

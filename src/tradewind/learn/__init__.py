@@ -1,0 +1,1 @@
+"""Profiles, features and models: one file per model, named as users type it."""

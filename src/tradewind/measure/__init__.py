@@ -1,0 +1,1 @@
+"""What it earned, how sure we are, and why."""
