@@ -143,6 +143,19 @@ PLACEMENTS = _table(
     ("store", TEXT, True),
 )
 
+OUTCOMES = _table(
+    "outcomes",  # what became of one decision: the training rows of the next policy
+    ("decision_id", TEXT, False),
+    ("plan_id", TEXT, False),
+    ("customer", TEXT, False),
+    ("at", TIME, False),  # end of the window that was counted
+    ("margin", MONEY, False),  # of everything the customer bought in the window, returns taken off, before contact costs
+    ("cost", MONEY, False),  # discounts given on the decision's offer, plus contact
+    ("orders", pa.int64(), False),
+    ("clicked", pa.bool_(), False),
+    ("matured", pa.bool_(), False),  # the whole window has passed
+)
+
 TABLES: dict[str, pa.Schema] = {
     "events": EVENTS,
     "items": ITEMS,
@@ -154,6 +167,7 @@ TABLES: dict[str, pa.Schema] = {
     "campaigns": CAMPAIGNS,
     "audiences": AUDIENCES,
     "placements": PLACEMENTS,
+    "outcomes": OUTCOMES,
 }
 
 KEYS: dict[str, tuple[str, ...]] = {
@@ -167,6 +181,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "campaigns": ("campaign",),
     "audiences": ("campaign", "customer"),
     "placements": ("item", "starts_at", "place", "store"),
+    "outcomes": ("decision_id",),
 }
 
 # One row per customer and moment, "nothing" included. Lists run parallel to ``candidates``.

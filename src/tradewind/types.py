@@ -166,6 +166,7 @@ class Report:
     sections: Sequence[Section]
     simulated: bool = False  # printed wherever the report is shown
     meta: Mapping[str, Any] = field(default_factory=dict)
+    outcomes: Any = None  # pyarrow.Table of schema.OUTCOMES: what goes back to collect
 
     def __getitem__(self, name: str) -> Estimate:
         for section in self.sections:
