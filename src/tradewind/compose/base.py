@@ -1,0 +1,113 @@
+"""The contracts of this room: what a writer gives, what a rule pack says, and how the parts of a message are named.
+
+A writer never gives a finished sentence: it gives blocks of template text whose typed slots ``render`` fills from fresh
+facts. A rule pack never mends a text: it says what is wrong, where, how badly and why.
+
+==========  =========================================  ==============================================================
+channel     ``Message.parts``                          notes
+==========  =========================================  ==============================================================
+``email``   ``subject preheader body html``            ``body`` is plain text; both hold ``UNSUBSCRIBE`` exactly once
+``push``    ``title body link``
+``sms``     ``body``                                   link and opt-out words are inside; ``headers["segments"]``
+``inapp``   ``title body action link``                 ``action`` is the label of the button
+==========  =========================================  ==============================================================
+
+``Message.headers`` is our own log, not e-mail headers: ``propensity`` of the wording and ``choices`` (JSON: role to number
+of components that fitted), ``tone``, ``seed``, ``item``, ``offer``, ``zone``, ``fallbacks`` (JSON list), ``fresh_until``
+(ISO 8601: refresh before a later hand-off), ``encoding`` and ``segments`` for SMS.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tradewind.types import Reason
+
+if TYPE_CHECKING:
+    from tradewind.compose.facts import Facts
+    from tradewind.compose.template import Template
+
+UNSUBSCRIBE = "{{unsubscribe_url}}"  # deliver replaces it at hand-off; nothing else may look like a placeholder
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "email": ("subject", "preheader", "body", "html"),
+    "push": ("title", "body", "link"),
+    "sms": ("body",),
+    "inapp": ("title", "body", "action", "link"),
+}
+BLOCK, WARN, EXEMPT = "block", "warn", "exempt"
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What a writer is told besides the facts. It holds no personal field: a key to seed the choice, nothing of a person."""
+
+    key: str  # the decision id: seeds the choice
+    channel: str
+    locale: str  # "zh-CN" | "en"
+    reason: Reason | None = None  # why this item: only allow-listed codes become words
+    tone: str | None = None  # None: drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One template in one role (``subject``, ``hook``, ``offer`` ...) and the id of the component that it came from."""
+
+    role: str
+    template: Template
+    component: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a writer gives: blocks in reading order, and the probability with which it chose exactly these."""
+
+    blocks: tuple[Block, ...]
+    writer: str
+    tone: str
+    propensity: float
+    choices: Mapping[str, int]  # role -> components that fitted
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Ids of the components, in reading order."""
+        return tuple(block.component for block in self.blocks)
+
+
+class Writer(ABC):
+    """Writes drafts. One file of this room per writer, named in ``PLUGIN``."""
+
+    name: str
+
+    @abstractmethod
+    def write(self, brief: Brief, *, facts: Facts, seed: int) -> Draft | str:
+        """Return a draft whose every slot has a fact, or one line saying why nothing can be said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a rule found: in which part, from where to where (characters), how badly and why; or which exemption applies."""
+
+    rule: str  # "pack.rule"
+    part: str
+    span: tuple[int, int]
+    found: str
+    severity: str  # BLOCK: does not leave | WARN: leaves, counted | EXEMPT: would be a fault, but an exemption applies
+    reason: str
+    exemption: str | None = None
+
+
+class Pack(ABC):
+    """A rule pack: one file of ``compose/packs`` named in ``PLUGIN``; its word lists live beside it as TOML."""
+
+    name: str
+
+    @abstractmethod
+    def check(self, parts: Mapping[str, str], *, facts: Facts | None, locale: str, channel: str) -> Sequence[Verdict]:
+        """Return what is wrong with finished text; ``facts`` is None when a text without facts is checked."""
+
+    def vet(self, name: str, text: str, *, locale: str) -> Sequence[Verdict]:
+        """Return what is wrong with one catalogue text (``name``: "title", "brand" ...) before it may fill a slot."""
+        return self.check({name: text}, facts=None, locale=locale, channel="catalogue")
