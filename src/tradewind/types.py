@@ -5,8 +5,9 @@ All times are timezone-aware and UTC; all money is an integer of minor units (ce
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -115,6 +116,27 @@ class Message:
     send_at: datetime
     expires_at: datetime | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One JSON object: how the outbox stores a message. :meth:`from_json` is the inverse."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        for name in ("parts", "headers"):
+            values[name] = dict(values[name])
+        for name in ("send_at", "expires_at"):
+            values[name] = None if values[name] is None else values[name].isoformat()
+        return json.dumps(values, ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Message:
+        """Read what :meth:`to_json` wrote; raises InputError for anything else."""
+        try:
+            values = json.loads(text)
+            values["components"] = tuple(values["components"])
+            values["send_at"] = utc(values["send_at"])
+            values["expires_at"] = None if values["expires_at"] is None else utc(values["expires_at"])
+            return cls(**values)
+        except (json.JSONDecodeError, TypeError, KeyError) as error:
+            raise InputError(f"This is no stored message: {error}. Write it with Message.to_json().") from error
 
 
 @dataclass(frozen=True, slots=True)
