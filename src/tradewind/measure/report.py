@@ -1,0 +1,160 @@
+"""Print a report for a terminal, as Markdown, as JSON, or as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from tradewind.types import Estimate, Report, Section
+
+SIMULATED = "Simulated: customers, behaviour and answers come from a simulation. Nothing here was earned by a real shop."
+
+
+def _symbol(currency: str) -> str:
+    return {"CNY": "CNY ", "GBP": "GBP ", "EUR": "EUR ", "USD": "USD "}.get(currency, f"{currency} " if currency else "")
+
+
+def number(value: float, unit: str, *, currency: str = "") -> str:
+    """A value in words of its unit: money of minor units with its currency, shares as percent, the rest plain."""
+    if math.isnan(value):
+        return "-"
+    if unit == "minor":
+        return f"{'-' if value < 0 else ''}{_symbol(currency)}{abs(value) / 100:,.2f}"
+    if unit == "share":
+        return f"{100 * value:.2f} %"
+    if unit == "count":
+        return f"{value:,.0f}"
+    return f"{value:,.4g}"
+
+
+def interval(estimate: Estimate, *, currency: str = "") -> str:
+    """The interval in the same words, or an empty text."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    low, high = (number(bound, estimate.unit, currency=currency) for bound in (estimate.low, estimate.high))
+    return f"{low} to {high}"
+
+
+def _row(estimate: Estimate, currency: str) -> dict[str, str]:
+    found = interval(estimate, currency=currency)
+    return {
+        "": estimate.name,
+        "value": number(estimate.value, estimate.unit, currency=currency),
+        "interval": f"{found} ({estimate.level:.0%})" if found else "",
+        "note": estimate.note,
+    }
+
+
+def tables(section: Section, *, currency: str = "") -> list[list[dict[str, Any]]]:
+    """The tables of a section as rows of text cells: estimates first, then free rows."""
+    found: list[list[dict[str, Any]]] = []
+    if section.estimates:
+        rows = [_row(estimate, currency) for estimate in section.estimates]
+        if not any(row["note"] for row in rows):
+            rows = [{key: value for key, value in row.items() if key != "note"} for row in rows]
+        found.append(list(rows))
+    if section.rows:
+        found.append([{key: _cell(value) for key, value in row.items()} for row in section.rows])
+    return found
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:,.4f}" if abs(value) < 10 else f"{value:,.1f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)
+
+
+def to_text(report: Report) -> str:
+    """The report for a terminal."""
+    currency = str(report.meta.get("currency", ""))
+    lines = [report.title, "=" * len(report.title)]
+    if report.simulated:
+        lines.append(SIMULATED)
+    for section in report.sections:
+        lines += ["", section.title, "-" * len(section.title), *section.text]
+        for rows in tables(section, currency=currency):
+            lines += _aligned(rows)
+    return "\n".join(lines) + "\n"
+
+
+def _aligned(rows: list[dict[str, Any]]) -> list[str]:
+    heads = list(rows[0])
+    widths = [max(len(head), *(len(str(row.get(head, ""))) for row in rows)) for head in heads]
+
+    def line(cells: list[str]) -> str:
+        return "  " + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+    return ["", line(heads), *(line([str(row.get(head, "")) for head in heads]) for row in rows)]
+
+
+def to_markdown(report: Report) -> str:
+    """The report as Markdown; plots are left out."""
+    currency = str(report.meta.get("currency", ""))
+    lines = [f"# {report.title}", ""]
+    if report.simulated:
+        lines += [f"> {SIMULATED}", ""]
+    for section in report.sections:
+        lines += [f"## {section.title}", "", *(f"{sentence}\n" for sentence in section.text)]
+        for rows in tables(section, currency=currency):
+            heads = list(rows[0])
+            lines += ["| " + " | ".join(head or " " for head in heads) + " |", "|" + "---|" * len(heads)]
+            lines += ["| " + " | ".join(str(row.get(head, "")).replace("|", "\\|") for head in heads) + " |" for row in rows]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def to_json(report: Report) -> str:
+    """Every named value with its interval, and every row, as JSON."""
+
+    def plain(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    def estimate(e: Estimate) -> Mapping[str, Any]:
+        return {name: plain(getattr(e, name)) for name in ("name", "value", "low", "high", "level", "n", "unit", "note")}
+
+    body = {
+        "title": report.title,
+        "at": report.at.isoformat(),
+        "simulated": report.simulated,
+        "meta": dict(report.meta),
+        "sections": [
+            {
+                "title": section.title,
+                "text": list(section.text),
+                "estimates": [estimate(e) for e in section.estimates],
+                "rows": [{key: plain(value) for key, value in row.items()} for row in section.rows],
+            }
+            for section in report.sections
+        ],
+    }
+    return json.dumps(body, ensure_ascii=False, indent=2, default=str)
+
+
+def to_html(report: Report) -> str:
+    """One HTML page without scripts and without any outside reference; every value is escaped."""
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    source = files("tradewind.measure").joinpath("report.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    currency = str(report.meta.get("currency", ""))
+    sections = [
+        {
+            "title": section.title,
+            "text": section.text,
+            "tables": tables(section, currency=currency),
+            "plots": [Markup(plot) for plot in section.plots],  # noqa: S704 - written by measure/plots.py, names escaped there
+        }
+        for section in report.sections
+    ]
+    page: str = environment.from_string(source).render(report=report, sections=sections, simulated=SIMULATED)
+    return page
