@@ -1,0 +1,179 @@
+"""The directional item graph: customers who had A went on to B, weighted by distance, updated with every event.
+
+Recipe: pairs within a window of 20 events weigh distance^-0.7, backward 0.3 of that; rows are divided by their sum^0.2
+and targets by their popularity^0.1; the query is the last ten events, each step back counts 0.7. Kin of the
+"embarrassingly simple graph heuristic" of arXiv 2605.07125 and of sequential neighbourhood models (Ludewig and Jannach 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tradewind.learn import _store
+from tradewind.learn._edges import UNIT
+from tradewind.learn._live_edges import LiveEdges, Tail
+from tradewind.learn._signal import Signal, signal, table
+from tradewind.learn.base import Recommender
+from tradewind.learn.sequences import Sequences
+from tradewind.params import Number, Rule
+from tradewind.types import Reason
+
+LAST = 10  # events of the query
+
+
+class Graph(Recommender):
+    """Scores items by weighted edges from the customer's last events.
+
+    ``window`` events, ``distance`` and ``query`` decays, ``backward`` share of a reversed pair, ``row`` and ``popularity``
+    exponents of the two normalisers, ``top`` edges kept per item when scoring, ``weights`` per event kind.
+    ``update`` costs O(window) per event and equals a fit on the whole log; an event that arrives after later ones of the
+    same customer counts as if it had just happened (``late`` says how many did). When not to use: alone on long, dense
+    histories (there the Transformer wins; ``fallback`` blends both), and never for customers without a history.
+    """
+
+    name: ClassVar[str] = "graph"
+    tags: ClassVar[frozenset[str]] = frozenset({"incremental"})
+    rules: ClassVar[dict[str, Rule]] = {
+        "window": Number(1, 1000, whole=True),
+        "distance": Number(0, 5),
+        "backward": Number(0, 1),
+        "row": Number(0, 2),
+        "popularity": Number(0, 2),
+        "query": Number(0.01, 1),
+        "top": Number(1, 100_000, whole=True),
+    }
+
+    def __init__(
+        self,
+        *,
+        window: int = 20,
+        distance: float = 0.7,
+        backward: float = 0.3,
+        row: float = 0.2,
+        popularity: float = 0.1,
+        query: float = 0.7,
+        top: int = 300,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        self.window, self.distance, self.backward, self.row = window, distance, backward, row
+        self.popularity, self.query, self.top, self.weights = popularity, query, top, weights
+
+    def _fit(self, log: Sequences) -> None:
+        self._edges = self._empty()
+        found = self._signal(log)
+        self._edges.fit(found, len(self.items))
+        self._tails = _Tails.of(log.customers, found, self.window + 1)
+        self.late = 0
+
+    def _empty(self) -> LiveEdges:
+        return LiveEdges(window=self.window, distance=self.distance, backward=self.backward, row=self.row, top=self.top)
+
+    def _signal(self, log: Sequences) -> Signal:
+        return signal(log, table(self.weights), merge=True)
+
+    def _update(self, log: Sequences) -> None:
+        self._edges.grow(len(self.items))
+        found = signal(log, table(self.weights))
+        rows, items, weights, times = found.owner.tolist(), found.item.tolist(), found.weight.tolist(), found.at.tolist()
+        for row, item, weight, at in zip(rows, items, weights, times, strict=True):
+            tail = self._tails.live(log.customers[row])
+            if tail and at < tail[-1][2]:
+                self.late += 1
+            self._edges.add(tail, item, weight, at)
+
+    def _queries(self, histories: Sequences) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+        """Owner, item and weight of every query event."""
+        found = self._signal(histories)
+        back = np.repeat(found.offsets[1:], found.lengths) - 1 - np.arange(len(found.item))
+        keep = back < LAST
+        return found.owner[keep], found.item[keep], found.weight[keep] * self.query ** back[keep]
+
+    def _score(self, histories: Sequences) -> NDArray[np.float32]:
+        from scipy.sparse import csr_array
+
+        owner, item, weight = self._queries(histories)
+        query = csr_array((weight.astype(np.float32), (owner, item)), shape=(len(histories), len(self.items)))
+        scores = self._edges.product(query) * self._damping()
+        scores[scores <= 0] = -np.inf
+        return scores
+
+    def _damping(self) -> NDArray[np.float32]:
+        return (np.maximum(self._edges.popularity / UNIT, 1.0) ** -self.popularity).astype(np.float32)
+
+    def _reasons(self, history: Sequences, item: int) -> tuple[Reason, ...]:
+        """The events whose edges carry the score, strongest first, at most three."""
+        parts: dict[int, float] = {}
+        _, items, weights = self._queries(history)
+        for source, weight in zip(items.tolist(), weights.tolist(), strict=True):
+            columns, data = self._edges.entries(source)
+            place = np.flatnonzero(columns == item)
+            if len(place):
+                parts[source] = parts.get(source, 0.0) + weight * float(data[place[0]])
+        total = sum(parts.values())
+        best = sorted(parts.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
+        return tuple(Reason("because", {"item": self.items[source], "share": round(part / total, 4)}) for source, part in best)
+
+    def _state(self) -> tuple[dict[str, Any], _store.Arrays]:
+        self._edges.compile()
+        counts = self._edges.counts
+        arrays = {"indptr": counts.indptr, "indices": counts.indices, "data": counts.data, "popularity": self._edges.popularity}
+        return {"late": self.late}, arrays | self._tails.arrays()
+
+    def _restore(self, values: dict[str, Any], arrays: _store.Arrays) -> None:
+        from scipy.sparse import csr_array
+
+        self.late = int(values["late"])
+        self._edges = self._empty()
+        self._edges.popularity = arrays["popularity"]
+        size = len(self.items)
+        self._edges.counts = csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(size, size))
+        self._edges.compile()
+        self._tails = _Tails.from_arrays(arrays)
+
+
+class _Tails:
+    """The last merged events of every customer: arrays from the fit, lists for customers who came back."""
+
+    def __init__(self, customers: NDArray[np.object_], found: Signal) -> None:
+        self._rows = {name: row for row, name in enumerate(customers)}
+        self._found = found
+        self._live: dict[str, Tail] = {}
+
+    @classmethod
+    def of(cls, customers: NDArray[np.object_], found: Signal, length: int) -> _Tails:
+        keep = np.arange(len(found.item)) >= np.repeat(found.offsets[1:], found.lengths) - length
+        offsets = np.concatenate(([0], np.cumsum(keep)))[found.offsets]
+        return cls(customers, Signal(offsets, found.item[keep], found.weight[keep], found.at[keep]))
+
+    def live(self, customer: str) -> Tail:
+        if customer not in self._live:
+            row = self._rows.get(customer)
+            part = slice(0, 0) if row is None else slice(self._found.offsets[row], self._found.offsets[row + 1])
+            columns = (self._found.item[part].tolist(), self._found.weight[part].tolist(), self._found.at[part].tolist())
+            self._live[customer] = list(zip(*columns, strict=True))
+        return self._live[customer]
+
+    def arrays(self) -> _store.Arrays:
+        names = sorted(self._rows.keys() | self._live.keys())
+        tails = [self.live(name) for name in names]
+        flat = [entry for tail in tails for entry in tail]
+        offsets = np.concatenate(([0], np.cumsum([len(tail) for tail in tails], dtype=np.int64)))
+        values = {
+            "tail.offsets": offsets,
+            "tail.item": np.array([entry[0] for entry in flat], dtype=np.int32),
+            "tail.weight": np.array([entry[1] for entry in flat], dtype=np.float64),
+            "tail.at": np.array([entry[2] for entry in flat], dtype=np.int64),
+        }
+        return values | _store.pack("tail.customers", names)
+
+    @classmethod
+    def from_arrays(cls, arrays: _store.Arrays) -> _Tails:
+        found = Signal(arrays["tail.offsets"], arrays["tail.item"], arrays["tail.weight"], arrays["tail.at"])
+        return cls(_store.unpack("tail.customers", arrays), found)
+
+
+PLUGIN = Graph
