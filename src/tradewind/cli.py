@@ -1,0 +1,279 @@
+"""The command line: one command per verb, and run, demo, explain, map, doctor.
+
+Every command takes ``--json``: then standard output is one JSON object and nothing else. Errors go to standard error and
+say what to do next; exit codes: 2 for input that you can mend, 3 for a shop that is not in the right state, 4 for a
+failure that may pass when tried again, 1 for anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tradewind.errors import InputError, StateError, TradewindError, Transient
+
+if TYPE_CHECKING:
+    from tradewind.shop import Shop
+
+app = typer.Typer(
+    name="tradewind",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Decide for every customer of a shop what to offer, in which words, when and on which channel, within budget - "
+    "and prove with a holdout what it earned.",
+)
+
+ShopUrl = Annotated[
+    str,
+    typer.Option(
+        "--shop", envvar="TRADEWIND_SHOP", help="The shop: a folder, postgresql://...?root=FOLDER or spark://FOLDER.", metavar="URL"
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
+PlanId = Annotated[str | None, typer.Option("--plan", help="Which plan; the newest when left out.", metavar="ID")]
+AsOf = Annotated[
+    str | None, typer.Option("--as-of", help="Only what happened before this time counts (ISO 8601); default: now.", metavar="TIME")
+]
+Mapping = Annotated[Path | None, typer.Option("--mapping", help="How the files' columns become Tradewind's (TOML); see tradewind map.")]
+Seed = Annotated[int, typer.Option("--seed", help="Same log and same seed give the same decisions.")]
+
+EXIT_INPUT, EXIT_STATE, EXIT_TRANSIENT, EXIT_OTHER = 2, 3, 4, 1
+
+
+@contextmanager
+def _open(url: str, *, create: bool = False) -> Iterator[Shop]:
+    from tradewind.shop import Shop
+
+    shop = Shop.open(url, create=create)
+    try:
+        yield shop
+    finally:
+        shop.close()
+
+
+@contextmanager
+def _progress(label: str, *, quiet: bool) -> Iterator[Callable[[float, str], None]]:
+    """A bar on standard error, only for people who look at a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _share, _what: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=1.0)
+        yield lambda share, what: bar.update(task, completed=share, description=f"{label}: {what}" if what else label)
+
+
+def _say(value: Any, text: str, *, as_json: bool) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str) if as_json else text)
+
+
+@app.command()
+def collect(
+    source: Annotated[str, typer.Argument(help="A file, a folder, or a database URL.")],
+    shop: ShopUrl = ".",
+    mapping: Mapping = None,
+    as_json: Json = False,
+) -> None:
+    """Take a shop's files; keep what is clean, mend what can be, quarantine the rest with the reason."""
+    with _open(shop, create=True) as opened, _progress("collect", quiet=as_json) as progress:
+        report = opened.collect(source, mapping=mapping, progress=progress)
+    _say(report.to_json(), report.to_text(), as_json=as_json)
+
+
+@app.command("map")
+def draft(source: Annotated[Path, typer.Argument(help="A file or a folder.")], as_json: Json = False) -> None:
+    """Draft a mapping file from the data, and say what was assumed."""
+    from tradewind.collect.mapping import draft_mapping
+
+    text, assumptions = draft_mapping(source)
+    if not as_json:
+        for line in assumptions:
+            typer.echo(f"assumed: {line}", err=True)
+    _say({"mapping": text, "assumptions": assumptions}, text, as_json=as_json)
+
+
+@app.command()
+def learn(
+    shop: ShopUrl = ".",
+    recommend: Annotated[str, typer.Option("--recommend", help="The recommender: a file of tradewind/learn.")] = "fallback",
+    size: Annotated[str | None, typer.Option("--size", help="For deep models: tiny, small, base, large.")] = None,
+    as_of: AsOf = None,
+    evaluate: Annotated[bool, typer.Option("--evaluate", help="Compare all recommenders on a global time split.")] = False,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Build profiles and fit models from the event log."""
+    with _open(shop) as opened, _progress("learn", quiet=as_json) as progress:
+        learned = opened.learn(recommend=recommend, size=size, as_of=as_of, evaluate=evaluate, seed=seed, progress=progress)
+    _say(learned.to_json(), learned.to_text(), as_json=as_json)
+
+
+@app.command()
+def decide(
+    shop: ShopUrl = ".",
+    budget: Annotated[str, typer.Option("--budget", help='Money for discounts and contacts, for example "2000 CNY".')] = "0",
+    holdout: Annotated[float, typer.Option("--holdout", help="Share of customers who get nothing, to measure against.")] = 0.1,
+    offer: Annotated[list[str] | None, typer.Option("--offer", help="Kinds or ids of offers; all when left out. Repeatable.")] = None,
+    channel: Annotated[list[str] | None, typer.Option("--channel", help="Channels; all when left out. Repeatable.")] = None,
+    window_days: Annotated[int, typer.Option("--window-days", help="Days in which outcomes count.")] = 14,
+    as_of: AsOf = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Choose for every customer an offer and a channel, or nothing, within budget; log every choice with its propensity."""
+    with _open(shop) as opened, _progress("decide", quiet=as_json) as progress:
+        plan = opened.decide(
+            offers=offer or None,
+            channels=channel or None,
+            budget=budget,
+            holdout=holdout,
+            window_days=window_days,
+            as_of=as_of,
+            seed=seed,
+            progress=progress,
+        )
+        summary = plan.summary()
+    _say(summary.to_dict(), summary.to_text(), as_json=as_json)
+
+
+@app.command()
+def compose(
+    shop: ShopUrl = ".",
+    plan: PlanId = None,
+    locale: Annotated[str | None, typer.Option("--locale", help="zh-CN or en for everybody; each customer's own when left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the messages of a plan; every number in every text is checked against the facts."""
+    with _open(shop) as opened:
+        composed = opened.compose(opened.plan(plan), locale=locale)
+    _say(composed.to_json(), composed.to_text(), as_json=as_json)
+
+
+@app.command()
+def deliver(
+    shop: ShopUrl = ".",
+    plan: PlanId = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run/--send", help="Show what would be sent (default), or send it.")] = True,
+    to: Annotated[str, typer.Option("--to", help="How to hand off when sending: a file of tradewind/deliver/channels.")] = "file",
+    as_json: Json = False,
+) -> None:
+    """Hand the messages off, once, to those who consented. Sends only with --send."""
+    with _open(shop) as opened, _progress("deliver", quiet=as_json) as progress:
+        delivered = opened.deliver(opened.plan(plan), dry_run=dry_run, to=to, progress=progress)
+    _say(delivered.to_json(), delivered.to_text(), as_json=as_json)
+
+
+@app.command()
+def measure(
+    shop: ShopUrl = ".",
+    plan: PlanId = None,
+    as_of: AsOf = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What a plan earned against its holdout, how sure we are, and what to do next."""
+    from tradewind.measure.report import to_html, to_json, to_text
+
+    with _open(shop) as opened:
+        report = opened.measure(opened.plan(plan), as_of=as_of)
+        opened.collect(report.outcomes)
+    if html is not None:
+        html.write_text(to_html(report), encoding="utf-8")
+    _say(json.loads(to_json(report)), to_text(report), as_json=as_json)
+
+
+@app.command()
+def explain(
+    customer: Annotated[str, typer.Argument(help="Whose decision.")], shop: ShopUrl = ".", plan: PlanId = None, as_json: Json = False
+) -> None:
+    """Why did this customer get this? From the logged decision, never invented afterwards."""
+    with _open(shop) as opened:
+        found = opened.plan(plan).explain(customer)
+    _say(found.to_dict(), found.to_text(), as_json=as_json)
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Argument(help="A file, a folder, or a database URL.")],
+    shop: ShopUrl = ".",
+    mapping: Mapping = None,
+    budget: Annotated[str, typer.Option("--budget", help='For example "2000 GBP".')] = "0",
+    holdout: Annotated[float, typer.Option("--holdout", help="Share of customers who get nothing, to measure against.")] = 0.1,
+    recommend: Annotated[str, typer.Option("--recommend", help="The recommender.")] = "fallback",
+    as_of: AsOf = None,
+    locale: Annotated[str | None, typer.Option("--locale", help="zh-CN or en for everybody.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """From a shop's raw files to a plan with a checked text for everyone: collect, learn, decide, compose. Sends nothing."""
+    done: dict[str, Any] = {}
+    with _open(shop, create=True) as opened, _progress("run", quiet=as_json) as progress:
+        collected = opened.collect(source, mapping=mapping, progress=progress)
+        learned = opened.learn(recommend=recommend, as_of=as_of, seed=seed, progress=progress)
+        plan = opened.decide(budget=budget, holdout=holdout, as_of=as_of, seed=seed, progress=progress)
+        composed = opened.compose(plan, locale=locale)
+        summary = plan.summary()
+        done = {"collect": collected.to_json(), "learn": learned.to_json(), "decide": summary.to_dict(), "compose": composed.to_json()}
+        text = "\n\n".join([collected.to_text(), learned.to_text(), summary.to_text(), composed.to_text()])
+    _say(done, text, as_json=as_json)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="A new folder for the demo shop.")] = Path("demo"),
+    size: Annotated[str, typer.Option("--size", help="tiny, small, medium or large.")] = "small",
+    rounds: Annotated[int, typer.Option("--rounds", help="Plans, one after the other; each learns from those before.")] = 3,
+    seed: Seed = 7,
+    as_json: Json = False,
+) -> None:
+    """The whole loop on a simulated shop, with a report to open."""
+    from tradewind.demo import demo as play
+
+    with _progress("demo", quiet=as_json) as progress:
+        result = play(folder, size=size, rounds=rounds, seed=seed, progress=progress, say=(lambda _: None) if as_json else typer.echo)
+    _say(result, f"Open {result['report']}", as_json=as_json)
+
+
+@app.command()
+def doctor(shop: ShopUrl = ".", as_json: Json = False) -> None:
+    """Check the machine and the shop, and say what to mend."""
+    from tradewind.doctor import examine
+
+    checks = examine(shop)
+    _say([check.to_dict() for check in checks], "\n".join(check.to_text() for check in checks), as_json=as_json)
+    if any(check.level == "FAIL" for check in checks):
+        raise typer.Exit(EXIT_STATE)
+
+
+def exit_code(error: TradewindError) -> int:
+    """The exit code of an error: 2 input, 3 state, 4 transient, 1 the rest."""
+    if isinstance(error, InputError):
+        return EXIT_INPUT
+    if isinstance(error, StateError):
+        return EXIT_STATE
+    return EXIT_TRANSIENT if isinstance(error, Transient) else EXIT_OTHER
+
+
+def main() -> None:
+    """Run the command line; errors that Tradewind raises on purpose are printed without a trace."""
+    try:
+        app()
+    except TradewindError as error:
+        if "--json" in sys.argv:
+            typer.echo(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        raise SystemExit(exit_code(error)) from None
+
+
+if __name__ == "__main__":
+    main()
