@@ -1,0 +1,156 @@
+"""Who may be contacted where: an append-only ledger of consents, and suppressions that outlive the person's data.
+
+Consent is opt-in: nobody may be contacted without a grant. The latest entry counts; of two entries of one moment the
+withdrawal counts. A suppression belongs to an address, as its keyed hash, and beats every consent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from sqlalchemy import Connection, Select, and_, case, func, literal, select, tuple_
+from sqlalchemy.sql.elements import ColumnElement
+
+from tradewind import schema
+from tradewind.collect.vault import DESTROYED, Pair
+from tradewind.engine import ledger
+from tradewind.engine.ledger import insert_new
+from tradewind.types import micros
+
+if TYPE_CHECKING:
+    from tradewind.engine.home import Home
+
+CHUNK = 5_000  # rows per statement
+CURRENT = pa.schema([("customer", pa.string()), ("channel", pa.string()), ("granted", pa.bool_())])
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of the rows of one :meth:`Consents.record`."""
+
+    new: int = 0
+    known: int = 0
+
+
+class Consents:
+    """The consents and suppressions of one shop."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def record(self, rows: pa.Table) -> Recorded:
+        """Append the rows of a ``schema.CONSENTS`` table; what is there already stays. Idempotent.
+
+        A withdrawal at the very moment of a recorded grant is entered one microsecond later, so that it counts.
+        """
+        rows = schema.conform(rows, schema.CONSENTS)
+        new = 0
+        for batch in rows.to_batches(max_chunksize=CHUNK):
+            entries: dict[tuple[str, str, int], dict[str, Any]] = {}
+            for row in batch.to_pylist():
+                row["at"] = micros(row["at"])
+                key = (row["customer"], row["channel"], row["at"])
+                if key not in entries or not row["granted"]:
+                    entries[key] = row
+            with self._home.ledger.write() as conn:
+                new += _append(conn, list(entries.values()))
+        return Recorded(new=new, known=rows.num_rows - new)
+
+    def withdraw(self, customer: str, channel: str, *, source: str, at: datetime) -> None:
+        """Record one withdrawal, and suppress the address when there is one: all who share it are spared."""
+        entry = {"customer": customer, "channel": channel, "granted": False, "at": micros(at), "source": source}
+        contact = ledger.contacts.c
+        with self._home.ledger.write() as conn:
+            _append(conn, [entry])
+            query = select(contact.address_hash).where(contact.customer == customer, contact.channel == channel)
+            if (digest := conn.execute(query).scalar()) is not None:
+                _suppress(conn, digest, channel, "unsubscribed", at)
+
+    def suppress(self, address_hash: str, channel: str, reason: str, at: datetime) -> None:
+        """Never contact this address on this channel again; the first reason stays. ``Vault.hash`` makes the hash."""
+        with self._home.ledger.write() as conn:
+            _suppress(conn, address_hash, channel, reason, at)
+
+    def current(self, *, as_of: datetime | None = None) -> pa.Table:
+        """The latest entry of every customer and channel (before ``as_of``, exclusive), in order of both."""
+        with self._home.ledger.read() as conn:
+            rows = conn.execute(_latest(as_of)).all()
+        return pa.Table.from_arrays([pa.array([row[i] for row in rows], field.type) for i, field in enumerate(CURRENT)], schema=CURRENT)
+
+    def sendable(self) -> pa.Table:
+        """The customers and channels that :meth:`allowed` lets through, in order of both: what planning starts from."""
+        latest = _latest(None).subquery()
+        why = reason(latest.c.customer, latest.c.channel)
+        query = select(latest.c.customer, latest.c.channel).where(why == "").order_by("customer", "channel")
+        with self._home.ledger.read() as conn:
+            rows = conn.execute(query).all()
+        pairs = CURRENT.remove(2)
+        return pa.Table.from_arrays([pa.array([row[i] for row in rows], field.type) for i, field in enumerate(pairs)], schema=pairs)
+
+    def allowed(self, conn: Connection, customer: str, channel: str) -> tuple[bool, str]:
+        """Whether this customer may be contacted on this channel, read inside the caller's transaction, and why not.
+
+        Reasons: ``no_consent``, ``withdrawn``, ``suppressed:<reason>``, ``erased``; empty when allowed.
+        """
+        why = conn.execute(select(reason(literal(customer), literal(channel)))).scalar_one()
+        return why == "", why
+
+
+def reason(customer: ColumnElement[str], channel: ColumnElement[str]) -> ColumnElement[str]:
+    """The SQL expression of :meth:`Consents.allowed`: why not, or an empty text. ``deliver`` puts it into its own query."""
+    given, contact, stop, key = (table.alias() for table in (ledger.consents, ledger.contacts, ledger.suppressions, ledger.vault_keys))
+    granted = (
+        select(given.c.granted)
+        .where(given.c.customer == customer, given.c.channel == channel)
+        .order_by(given.c.at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    stopped = (
+        select(func.min(stop.c.reason))
+        .join_from(contact, stop, and_(stop.c.address_hash == contact.c.address_hash, stop.c.channel == contact.c.channel))
+        .where(contact.c.customer == customer, contact.c.channel == channel)
+        .scalar_subquery()
+    )
+    erased = select(key.c.customer).where(key.c.customer == customer, key.c.wrapped_key == DESTROYED).exists()
+    return case(
+        (erased, "erased"),
+        (stopped.is_not(None), literal("suppressed:") + stopped),
+        (granted.is_(None), "no_consent"),
+        (granted.is_(False), "withdrawn"),
+        else_="",
+    )
+
+
+def _append(conn: Connection, entries: Sequence[dict[str, Any]]) -> int:
+    """Insert what is new; a withdrawal that collides with a grant moves on by a microsecond until it finds its place."""
+    new = 0
+    while entries:
+        new += insert_new(conn, ledger.consents, entries)
+        c = ledger.consents.c
+        wanted = {(row["customer"], row["channel"], row["at"]): row for row in entries if not row["granted"]}
+        if not wanted:
+            break
+        grants = select(c.customer, c.channel, c.at).where(tuple_(c.customer, c.channel, c.at).in_(list(wanted)), c.granted.is_(True))
+        entries = [{**wanted[tuple(row)], "at": row.at + 1} for row in conn.execute(grants)]
+    return new
+
+
+def _suppress(conn: Connection, address_hash: str, channel: str, why: str, at: datetime) -> None:
+    insert_new(conn, ledger.suppressions, [{"address_hash": address_hash, "channel": channel, "reason": why, "at": micros(at)}])
+
+
+def _latest(as_of: datetime | None) -> Select[Any]:
+    c, other = ledger.consents.c, ledger.consents.alias()
+    later = and_(other.c.customer == c.customer, other.c.channel == c.channel, other.c.at > c.at)
+    query = select(c.customer, c.channel, c.granted).order_by(c.customer, c.channel)
+    if as_of is not None:
+        later, query = and_(later, other.c.at < micros(as_of)), query.where(c.at < micros(as_of))
+    return query.where(~select(other.c.at).where(later).exists())
+
+
+__all__ = ["CURRENT", "Consents", "Pair", "Recorded", "reason"]
