@@ -29,6 +29,7 @@ RANK = {
     "deliver": 8,
     "measure": 9,
     "shop": 10,
+    "doctor": 11,
     "demo": 11,
     "cli": 12,
     "__main__": 13,
