@@ -1,0 +1,92 @@
+"""Hashes that decide: ids of decisions, uniform draws and fingerprints of tables, the same on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_LANES = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03))
+
+
+def digest(*parts: object) -> str:
+    """32 hexadecimal digits of SHA-256 over ``parts``, unambiguously joined."""
+    return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()[:32]
+
+
+def canonical(value: Mapping[str, Any] | Sequence[Any]) -> str:
+    """JSON with sorted keys and no blanks: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+
+
+def uniforms(seed: int, ids: Iterable[str], *, purpose: str = "draw") -> np.ndarray:
+    """One number in [0, 1) per id from SHA-256 of purpose, seed and id; float64, 53 bits."""
+    start = hashlib.sha256(f"{purpose}\x1f{seed}\x1f".encode())
+    values = []
+    for name in ids:
+        state = start.copy()
+        state.update(name.encode())
+        values.append(int.from_bytes(state.digest()[:8], "big") >> 11)
+    return np.array(values, dtype=np.float64) / float(1 << 53)
+
+
+def row_hashes(table: pa.Table) -> np.ndarray:
+    """A 128-bit hash per row over names and values of all columns; uint64 of shape (rows, 2). Nulls are values."""
+    lanes = np.zeros((table.num_rows, 2), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for name in sorted(table.column_names):
+            bits = _bits(table[name]) ^ np.uint64(int(digest(name)[:16], 16))
+            for lane, step in enumerate(_LANES):
+                lanes[:, lane] = _mix(lanes[:, lane] * step + bits + step)
+    return lanes
+
+
+def hex_rows(lanes: np.ndarray) -> list[str]:
+    """The rows of :func:`row_hashes` as 32 hexadecimal digits each."""
+    text = np.ascontiguousarray(lanes.astype(">u8")).tobytes().hex()
+    return [text[start : start + 32] for start in range(0, len(text), 32)]
+
+
+def fingerprint(table: pa.Table) -> str:
+    """Hash of a whole table: column names, values and the order of the rows."""
+    state = hashlib.sha256(canonical(sorted(table.column_names)).encode())
+    state.update(row_hashes(table).tobytes())
+    return state.hexdigest()[:32]
+
+
+def _mix(value: np.ndarray) -> np.ndarray:
+    value = (value ^ (value >> np.uint64(30))) * _MIX[0]
+    value = (value ^ (value >> np.uint64(27))) * _MIX[1]
+    return value ^ (value >> np.uint64(31))
+
+
+def _bits(column: pa.ChunkedArray) -> np.ndarray:
+    values = column.combine_chunks()
+    if isinstance(values, pa.ChunkedArray):
+        values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], type=column.type)
+    missing = values.is_null().to_numpy(zero_copy_only=False)
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if pa.types.is_floating(values.type):
+        number = values.fill_null(0.0).to_numpy(zero_copy_only=False).astype(np.float64)
+        bits = (number + 0.0).view(np.uint64)  # -0.0 becomes 0.0
+    elif pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
+        bits = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)
+    elif pa.types.is_timestamp(values.type):
+        bits = values.cast(pa.timestamp("us", tz=values.type.tz)).cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)
+    else:
+        encoded = pc.dictionary_encode(values.cast(pa.string()) if not pa.types.is_nested(values.type) else _as_text(values))
+        known = [int(digest(word)[:16], 16) for word in encoded.dictionary.to_pylist()]
+        codes = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        bits = np.array(known or [0], dtype=np.uint64)[codes]
+    return np.where(missing, np.uint64(0x5AFE5AFE5AFE5AFE), _mix(bits))
+
+
+def _as_text(values: pa.Array) -> pa.Array:
+    return pa.array([None if value is None else canonical(value) for value in values.to_pylist()], type=pa.string())

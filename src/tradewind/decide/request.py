@@ -1,0 +1,124 @@
+"""What ``decide`` is asked: everything it may know, in one value. It reads nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from tradewind.errors import InputError, SchemaError
+from tradewind.params import Number, check
+from tradewind.types import Offer, utc
+
+if TYPE_CHECKING:
+    from tradewind.decide.value import ValueModel
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Rules that hold for every offer.
+
+    Hours are local to the customer. Nothing is sent from ``quiet_from`` to ``quiet_until``; ``default_hour`` is
+    used while the best hour of a customer is known with less than ``hour_confidence`` (0-1). At most
+    ``messages_30d`` messages reach a customer in thirty days, and at least ``gap_hours`` lie between two.
+    """
+
+    messages_30d: int = 8
+    gap_hours: float = 24.0
+    quiet_from: int = 22
+    quiet_until: int = 8
+    default_hour: int = 10
+    hour_confidence: float = 0.6
+
+    def check(self) -> None:
+        """Raise :class:`InputError` for limits that contradict themselves."""
+        hour = Number(0, 23, whole=True)
+        rules = {"messages_30d": Number(0, whole=True), "gap_hours": Number(0), "hour_confidence": Number(0, 1)}
+        check("Limits", vars(self), {**rules, "quiet_from": hour, "quiet_until": hour, "default_hour": hour})
+        if self.quiet(self.default_hour):
+            raise InputError(
+                f"Limits: default_hour {self.default_hour} lies in the quiet hours {self.quiet_from}-{self.quiet_until}. Choose an hour outside."
+            )
+
+    def quiet(self, hour: int) -> bool:
+        """Whether nothing may be sent in the local ``hour`` (0-23)."""
+        if self.quiet_from <= self.quiet_until:
+            return self.quiet_from <= hour < self.quiet_until
+        return hour >= self.quiet_from or hour < self.quiet_until
+
+
+@dataclass(frozen=True)
+class Request:
+    """The input of :func:`tradewind.decide.policy.decide`.
+
+    Tables: ``profiles`` one row per customer (``learn/profiles.py``; a column ``household`` is the unit of
+    randomisation where present); ``items`` as ``schema.ITEMS``; ``shortlist`` (customer, item, score, optional
+    source and reasons as JSON) from a recommender; ``allowed`` (customer, channel, optional bool ``granted``) the
+    channels with consent. ``channels`` maps a channel to the cost of one contact in whole minor units. ``budget`` is
+    in minor units; plans that name the same ``budget_id`` share it, without one the plan has its own.
+    ``margin`` (share of price) is assumed for items without a cost. ``impersonal`` customers switched
+    personalisation off: they are decided by the averages of the shop. ``reserve_z``: how many standard deviations of
+    redemption cost are reserved on top of the expectation.
+    """
+
+    as_of: datetime
+    profiles: pa.Table
+    offers: Sequence[Offer]
+    items: pa.Table
+    allowed: pa.Table
+    channels: Mapping[str, int]
+    budget: int
+    currency: str
+    salt: str
+    seed: int
+    shortlist: pa.Table | None = None
+    holdout: float = 0.1
+    floor: float = 0.01
+    model: ValueModel | None = None
+    limits: Limits = field(default_factory=Limits)
+    window_days: int = 28
+    margin: float | None = None
+    zone: str = "UTC"
+    budget_id: str | None = None
+    impersonal: frozenset[str] = frozenset()
+    size: int = 10
+    reserve_z: float = 1.64
+
+    def check(self) -> None:
+        """Raise an :class:`InputError` that says what is wrong with the request."""
+        utc(self.as_of, what="as_of")
+        whole = Number(0, 10**15, whole=True)
+        check(
+            "decide",
+            vars(self),
+            {
+                "budget": whole,
+                "holdout": Number(0, 0.9),
+                "size": Number(2, 10, whole=True),
+                "window_days": Number(1, 366, whole=True),
+                "reserve_z": Number(0, 10),
+                "seed": Number(-(2**62), 2**62, whole=True),
+            },
+        )
+        check("decide", {"floor": self.floor}, {"floor": Number(1e-6, 1 / (self.size + 1))})
+        check("decide: channel cost of", dict(self.channels), dict.fromkeys(self.channels, whole))
+        if self.margin is not None:
+            check("decide", {"margin": self.margin}, {"margin": Number(0, 1)})
+        self.limits.check()
+        for name, table, needed in (
+            ("profiles", self.profiles, ("customer",)),
+            ("items", self.items, ("item", "price", "cost", "stock")),
+            ("shortlist", self.shortlist, ("customer", "item", "score")),
+            ("allowed", self.allowed, ("customer", "channel")),
+        ):
+            for column in needed:
+                if table is not None and column not in table.column_names:
+                    raise SchemaError(f'decide: table {name} needs the column "{column}". Got: {", ".join(table.column_names)}.')
+        seen: set[str] = set()
+        for offer in self.offers:
+            if offer.offer in seen or "|" in offer.offer:
+                raise InputError(f'decide: offer id "{offer.offer}" must be unique and hold no "|".')
+            seen.add(offer.offer)
