@@ -6,7 +6,34 @@ Migrations live in ``engine/migrations``; ``Ledger.open`` brings an older ledger
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from tradewind.errors import InputError, Locked
 
 metadata = MetaData()
 
@@ -163,3 +190,187 @@ jobs = Table(
     Column("updated_at", BigInteger, nullable=False),
     Index("jobs_due", "state", "next_at"),
 )
+
+CHUNK = 5_000  # rows per statement
+WAIT_SECONDS = 10.0  # how long a writer waits for another one before it is told who holds the ledger
+
+
+class Ledger:
+    """A SQLite or PostgreSQL database with the tables of this module, up to date. Safe to share between threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.dialect: str = engine.dialect.name  # "sqlite" | "postgresql"
+
+    def __repr__(self) -> str:
+        return f"Ledger({self.engine.url.render_as_string(hide_password=True)!r})"
+
+    @classmethod
+    def open(cls, url: str, *, wait_seconds: float = WAIT_SECONDS) -> Ledger:
+        """Connect to ``sqlite:////abs/ledger.db`` or ``postgresql://user@host/db`` and migrate it up.
+
+        ``wait_seconds`` is how long a statement waits for the locks of others.
+
+        Raises
+        ------
+        InputError
+            The address is wrong: no such scheme, a folder, a file that is no ledger, a server that does not answer.
+        StateError
+            A newer Tradewind made this ledger, or the database holds tables of somebody else.
+        Locked
+            Another process held the ledger for longer than ``wait_seconds``.
+        """
+        from tradewind.engine.migrate import migrate
+
+        engine = _engine(url, wait_seconds)
+        ledger = cls(engine)
+        try:
+            with ledger.write() as conn:
+                migrate(conn)
+        except DBAPIError as error:
+            ledger.close()
+            raise _cannot_open(engine.url, error) from error
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction that commits when the block ends and rolls back when it raises.
+
+        On SQLite it takes the write lock at its start, so a read inside it stays true until the commit.
+
+        Raises
+        ------
+        Locked
+            Another writer held the lock for longer than the ledger's ``wait_seconds``.
+        """
+        with self._transaction(immediate=True) as conn:
+            yield conn
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One transaction for reading: all its statements see the same state on SQLite, each its own on PostgreSQL."""
+        with self._transaction(immediate=False) as conn:
+            yield conn
+
+    def close(self) -> None:
+        """Close the connections; the ledger opens new ones when it is used again."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _transaction(self, *, immediate: bool) -> Iterator[Connection]:
+        try:
+            with self.engine.connect() as conn:
+                conn = conn.execution_options(tradewind_immediate=immediate)
+                with conn.begin():
+                    yield conn
+        except DBAPIError as error:
+            if _is_lock(error.orig):
+                raise Locked(
+                    f"{self!r} is locked by another process: waited and gave up ({str(error.orig).strip()}). "
+                    "Try again when that one has ended."
+                ) from error
+            raise
+
+
+def insert_new(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert the rows whose primary key is new, skip the others, and return how many were inserted.
+
+    All rows have the same keys. The first of two rows with one key wins, within ``rows`` and against the table.
+    """
+    insert = _dialect_insert(conn)(table).on_conflict_do_nothing()
+    return sum(conn.execute(insert, [dict(row) for row in chunk]).rowcount for chunk in _chunks(rows))
+
+
+def upsert(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, update: Sequence[str]) -> None:
+    """Insert rows; where the primary key exists, set the columns ``update`` to the new values instead."""
+    insert = _dialect_insert(conn)(table)
+    statement = insert.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns), set_={column: insert.excluded[column] for column in update}
+    )
+    for chunk in _chunks(rows):
+        conn.execute(statement, [dict(row) for row in chunk])
+
+
+def _dialect_insert(conn: Connection) -> Any:
+    return sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
+
+
+def _chunks(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    for start in range(0, len(rows), CHUNK):
+        yield rows[start : start + CHUNK]
+
+
+def _engine(url: str, wait_seconds: float) -> Engine:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise InputError(f'"{url}" is no ledger address. {_ALLOWED}') from error
+    if parsed.drivername == "sqlite":
+        return _sqlite(parsed, wait_seconds)
+    if parsed.drivername in ("postgresql", "postgresql+psycopg"):
+        return _postgresql(parsed, wait_seconds)
+    raise InputError(f'"{parsed.render_as_string(hide_password=True)}" is no ledger address. {_ALLOWED}')
+
+
+_ALLOWED = "Allowed: sqlite:////absolute/path/ledger.db or postgresql://user@host/database."
+
+
+def _sqlite(url: URL, wait_seconds: float) -> Engine:
+    if not url.database or not Path(url.database).is_absolute():
+        raise InputError(f'"{url.render_as_string()}" names no absolute path. {_ALLOWED}')
+    path = Path(url.database)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; a ledger is a file. Write {path}/ledger.db.")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} does not exist. Create the folder first.")
+    engine = create_engine(url, connect_args={"timeout": wait_seconds, "check_same_thread": False, "isolation_level": None})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        # FULL: a commit that was answered survives a power cut, not only a kill.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def begin(conn: Connection) -> None:
+        # The write lock is taken first: a reader that becomes a writer late could only fail.
+        immediate = conn.get_execution_options().get("tradewind_immediate", True)
+        conn.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL, wait_seconds: float) -> Engine:
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        raise InputError('PostgreSQL needs its driver: pip install "tradewind[postgres]"') from error
+    engine = create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args={"connect_timeout": 10})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = {int(wait_seconds * 1000)}")
+        connection.commit()
+
+    return engine
+
+
+def _is_lock(error: object) -> bool:
+    if isinstance(error, sqlite3.OperationalError):
+        return cast("int", getattr(error, "sqlite_errorcode", 0)) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return getattr(error, "sqlstate", None) in ("55P03", "40P01")  # lock not available, deadlock
+
+
+def _cannot_open(url: URL, error: DBAPIError) -> InputError:
+    reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+    if url.drivername == "sqlite":
+        return InputError(
+            f"{url.database} cannot be opened as a ledger: {reason}. Give the path of a ledger.db, or of a file that does not exist yet."
+        )
+    return InputError(
+        f"Cannot open the ledger {url.render_as_string(hide_password=True)}: {reason}. Check host, database, user and that the server runs."
+    )
