@@ -1,0 +1,63 @@
+"""What a channel is: it hands one message at a time to a provider and says honestly what became of it.
+
+==============================  ====================================================================================
+``send`` then ``flush`` return  the provider has taken the message: it is accepted
+raises ``Transient``            certainly not taken; trying again later may work
+raises ``Terminal``             certainly not taken, and trying again will not help
+raises ``Uncertain``            nobody knows; the message waits for reconciliation and is never blindly sent again
+raises ``StateError``,          certainly not taken; the channel itself cannot work (credentials, certificate, settings):
+``InputError``                  the run stops and the message stays ready
+anything else                   a fault of the channel: the message counts as uncertain, and the run stops
+==============================  ====================================================================================
+
+A channel with ``idempotent = True`` promises that its provider takes a message id once, whatever is sent how often. After a
+crash its messages are sent again; those of all other channels are not.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from tradewind.errors import TradewindError
+from tradewind.types import Message, Receipt
+
+
+class Uncertain(TradewindError):
+    """The provider may or may not have taken the message."""
+
+
+class Channel(ABC):
+    """One way out. One file of this folder per channel, named in ``PLUGIN``; used by one thread at a time."""
+
+    idempotent: bool = False  # the provider honours ``message_id`` as a key
+    addressed: bool = True  # a message without an address cannot be sent
+
+    @abstractmethod
+    def send(self, message: Message, *, address: str | None, at: datetime) -> Receipt:
+        """Hand one message to the provider; the receipt counts once :meth:`flush` has returned too."""
+
+    def flush(self) -> None:
+        """Return when everything that was sent is as safe as the provider makes it; raises like :meth:`send`."""
+        return
+
+    def lookup(self, message_id: str) -> Receipt | None:  # noqa: ARG002 - the default knows nothing
+        """What the provider knows of a message id, for reconciliation; None when it cannot tell."""
+        return None
+
+    def close(self) -> None:
+        """Give back connections and files; the channel opens them again when it is used again."""
+        return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def accepted(message: Message, *, at: datetime, detail: str = "", provider_id: str | None = None) -> Receipt:
+    """The receipt of a message that the provider has taken."""
+    return Receipt(message_id=message.message_id, state="accepted", at=at, detail=detail, provider_id=provider_id)

@@ -1,0 +1,236 @@
+"""E-mail over SMTP (RFC 5321): one connection, one message at a time, one-click unsubscribe (RFC 8058).
+
+SMTP knows no idempotency key: a connection that breaks between the end of the text and the answer leaves nobody the wiser,
+and the message is reported as uncertain. Every answer before that point is certain.
+RFC 8058 also asks for a DKIM signature over the unsubscribe headers: the mail server that this channel talks to has to sign.
+"""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP as POLICY
+from email.utils import format_datetime
+
+from tradewind.deliver.channels.base import Channel, Uncertain, accepted
+from tradewind.deliver.links import Links
+from tradewind.errors import InputError, StateError, Terminal, Transient
+from tradewind.types import Message, Receipt
+
+TLS = ("starttls", "implicit", "none")
+_BROKEN = (smtplib.SMTPServerDisconnected, OSError)  # OSError covers time-outs and resets
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where mail is handed in. ``tls``: "starttls" and "implicit" verify the certificate; "none" is for loopback only."""
+
+    host: str
+    port: int = 587
+    tls: str = "starttls"
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    timeout: float = 30.0  # seconds per answer
+    context: ssl.SSLContext | None = field(default=None, repr=False)  # None: the system's certificates
+
+    def check(self) -> None:
+        """Raise InputError for a value that is not allowed."""
+        if self.tls not in TLS:
+            raise InputError(f'Server: tls must be one of {", ".join(TLS)}; got "{self.tls}".')
+        if self.tls == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
+            raise InputError(f'Server: tls="none" would send addresses in clear text to {self.host}. Use "starttls" or "implicit".')
+
+
+class Smtp(Channel):
+    """Send e-mail through ``server`` as ``sender``, for example ``"Harbour <news@harbour.example>"``.
+
+    ``links`` makes the unsubscribe link of every message. The connection is reused until the server ends it.
+    """
+
+    def __init__(self, server: Server, *, sender: str, links: Links) -> None:
+        self.server = server
+        self.sender = sender
+        self.links = links
+        self._smtp: smtplib.SMTP | None = None
+
+    def __repr__(self) -> str:
+        return f"Smtp({self.server!r}, sender={self.sender!r})"
+
+    def send(self, message: Message, *, address: str | None, at: datetime) -> Receipt:
+        """Hand one e-mail to the server; see :class:`Channel` for what is raised."""
+        recipient = _mailbox(address)
+        sender = _sender(self.sender)
+        data = _wire(self._mime(message, sender, recipient, at))
+        smtp = self._ready(sender.addr_spec)
+        self._certain(smtp, lambda: smtp.rcpt(recipient), at_risk="recipient")
+        self._certain(smtp, lambda: smtp.docmd("DATA"), at_risk="text", good=354)
+        try:
+            smtp.send(data)
+            code, answer = smtp.getreply()
+        except (*_BROKEN, smtplib.SMTPResponseException) as error:
+            self.close()
+            raise Uncertain(f"the connection broke after the text ({type(error).__name__})") from None
+        if code != 250:
+            self._refused(code, "text")
+        return accepted(message, at=at, provider_id=_plain(answer))
+
+    def close(self) -> None:
+        """End the connection; nothing is raised when the server is gone already."""
+        smtp, self._smtp = self._smtp, None
+        if smtp is not None:
+            try:
+                smtp.quit()
+            except (smtplib.SMTPException, OSError):
+                smtp.close()
+
+    # -- the conversation --------------------------------------------------------------------------------------------
+
+    def _ready(self, sender: str) -> smtplib.SMTP:
+        """A connection on which the server has agreed to take mail; a stale one is replaced once."""
+        reused = self._smtp is not None
+        smtp = self._smtp or self._connect()
+        try:
+            code, _answer = smtp.mail(sender)
+        except _BROKEN as error:
+            self._drop()
+            if not reused:
+                raise Transient(f"the connection broke before the recipient ({type(error).__name__})") from None
+            return self._ready(sender)
+        if code == 421 and reused:  # the server ended an old connection
+            self._drop()
+            return self._ready(sender)
+        if code != 250:
+            self._refused(code, "sender")
+        return smtp
+
+    def _connect(self) -> smtplib.SMTP:
+        server = self.server
+        server.check()
+        where = f"{server.host}:{server.port}"
+        context = server.context or ssl.create_default_context()
+        try:
+            if server.tls == "implicit":
+                smtp: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, timeout=server.timeout, context=context)
+            else:
+                smtp = smtplib.SMTP(server.host, server.port, timeout=server.timeout)
+            self._smtp = smtp
+            smtp.ehlo_or_helo_if_needed()
+            if server.tls == "starttls":
+                smtp.starttls(context=context)
+            if server.user is not None:
+                smtp.login(server.user, server.password or "")
+        except ssl.SSLCertVerificationError as error:
+            self._drop()
+            raise StateError(
+                f"The certificate of {where} is not valid: {error.verify_message}. Renew it, or name the right host."
+            ) from None
+        except smtplib.SMTPAuthenticationError as error:
+            self._drop()
+            raise StateError(f"{where} refused user and password ({error.smtp_code}). Correct them, then deliver again.") from None
+        except smtplib.SMTPNotSupportedError as error:
+            self._drop()
+            raise StateError(f"{where}: {error} Nothing is sent without it; choose another port or another server.") from None
+        except (smtplib.SMTPException, OSError) as error:
+            self._drop()
+            raise Transient(f"{where} cannot be reached ({type(error).__name__})") from None
+        return smtp
+
+    def _certain(self, smtp: smtplib.SMTP, step: Callable[[], tuple[int, bytes]], *, at_risk: str, good: int = 250) -> None:
+        try:
+            code, _answer = step()
+        except _BROKEN as error:
+            self._drop()
+            raise Transient(f"the connection broke before the text ({type(error).__name__})") from None
+        if code != good and not (good == 250 and code == 251):
+            try:
+                smtp.rset()
+            except _BROKEN:
+                self._drop()
+            self._refused(code, at_risk)
+
+    def _refused(self, code: int, what: str) -> None:
+        # The server's words may repeat the address, so only its code is kept.
+        if code == 421:
+            self._drop()
+        if 500 <= code < 600:
+            raise Terminal(f"the server refused the {what} for good ({code})")
+        raise Transient(f"the server refused the {what} for now ({code})")
+
+    def _drop(self) -> None:
+        smtp, self._smtp = self._smtp, None
+        if smtp is not None:
+            smtp.close()
+
+    # -- the text ----------------------------------------------------------------------------------------------------
+
+    def _mime(self, message: Message, sender: Address, recipient: str, at: datetime) -> EmailMessage:
+        url = self.links.unsubscribe(message)
+        parts = self.links.fill(message).parts
+        if "subject" not in parts or "body" not in parts:
+            raise Terminal(f"an e-mail needs the parts subject and body; got {', '.join(sorted(parts))}")
+        mail = EmailMessage(policy=POLICY)
+        try:
+            mail["From"] = sender
+            mail["To"] = recipient
+            mail["Subject"] = parts["subject"]
+            mail["Date"] = format_datetime(at)
+            mail["Message-ID"] = f"<{re.sub(r'[^A-Za-z0-9._-]', '-', message.message_id)}@{sender.domain}>"
+            mail["Content-Language"] = message.locale
+            mail["List-Unsubscribe"] = f"<{url}>"
+            mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        except (ValueError, IndexError) as error:
+            raise Terminal(f"a header of this message is not allowed ({type(error).__name__})") from None
+        mail.set_content(parts["body"])
+        if html := parts.get("html"):
+            mail.add_alternative(html, subtype="html")
+        return mail
+
+
+def _mailbox(address: str | None) -> str:
+    """One bare mailbox, safe to put into a command and a header."""
+    if (
+        not address
+        or len(address) > 254
+        or not re.fullmatch(r"[^\s@<>()\[\]\\,;:\"\x00-\x1f\x7f]+@[^\s@<>()\[\]\\,;:\"\x00-\x1f\x7f]+", address)
+    ):
+        raise Terminal("the contact is not one e-mail address")
+    local, _, domain = address.rpartition("@")
+    try:
+        domain = domain.encode("idna").decode()
+    except UnicodeError:
+        raise Terminal("the contact's domain is not valid") from None
+    if not local.isascii():
+        raise Terminal("the contact's name before the @ is not ASCII, which this channel cannot send to")
+    return f"{local}@{domain}"
+
+
+def _sender(text: str) -> Address:
+    mail = EmailMessage(policy=POLICY)
+    try:
+        mail["From"] = text
+        (address,) = mail["From"].addresses
+    except (ValueError, IndexError) as error:
+        raise InputError(f'Smtp: sender must be one mailbox such as "Harbour <news@harbour.example>"; got "{text}".') from error
+    if not address.username or not address.domain:
+        raise InputError(f'Smtp: sender must be one mailbox such as "Harbour <news@harbour.example>"; got "{text}".')
+    return Address(display_name=address.display_name, addr_spec=address.addr_spec)
+
+
+def _wire(mail: EmailMessage) -> bytes:
+    """The bytes after DATA: CRLF line ends, doubled leading dots, and the final dot (RFC 5321, 4.5.2)."""
+    text = mail.as_bytes(policy=POLICY)
+    text = re.sub(rb"(?m)^\.", b"..", text)
+    return text + (b"" if text.endswith(b"\r\n") else b"\r\n") + b".\r\n"
+
+
+def _plain(answer: bytes) -> str:
+    return re.sub(r"[^\x20-\x7e]", "?", answer.decode("ascii", "replace"))[:255]
+
+
+PLUGIN = Smtp
