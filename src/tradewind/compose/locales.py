@@ -15,6 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 LOCALES = ("zh-CN", "en")
+UTC_ZONE = ZoneInfo("UTC")
 
 
 @cache
@@ -81,5 +82,5 @@ def deadline(ends_at: datetime, *, place: ZoneInfo, now: datetime, locale: str) 
 
 
 def _plain(value: Decimal) -> str:
-    text = f"{value:.2f}"
+    text = f"{value:.3f}"
     return text.rstrip("0").rstrip(".")

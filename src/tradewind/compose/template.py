@@ -26,6 +26,7 @@ class Slot(StrEnum):
     DATE = "date"
     NUMBER = "number"
     LINK = "link"
+    FLAG = "flag"  # a condition of components, no text
 
 
 SLOTS: Mapping[str, Slot] = {

@@ -1,0 +1,302 @@
+"""What may be said about one item and one offer at one moment: typed facts with source, time and expiry.
+
+Facts are independent of the customer except for language and time zone. Discounts and offer prices are never passed in:
+they follow from the list price and the offer's terms through ``decide/offers``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+from tradewind.compose import clean, locales
+from tradewind.compose.template import SLOTS, Slot
+from tradewind.errors import InputError
+from tradewind.types import Offer
+
+FRESH = timedelta(hours=24)  # how long a catalogue fact may be used without looking again
+STOCK_FRESH = timedelta(hours=2)
+LOW_STOCK = 5  # pieces
+LONG, NARROW = 72, 30  # columns of a name in e-mail and cards; in push and SMS
+PROBE = 10_000  # minor units, to ask an offer kind what it takes off when no item is given
+MIN_REVIEWS, MIN_RATING = 20, Decimal("4.0")  # below this support a rating is no proof
+FLAGS = frozenset({"item", "offer", "whole_shop", "scoped", "in_stock", "low_stock"})
+
+
+@dataclass(frozen=True, slots=True)
+class Storefront:
+    """The shop as a text names it. ``url``: item page with ``{item}`` in it, or a base to which the item is added."""
+
+    name: str
+    currency: str | None = None  # ISO 4217, for items that have none of their own
+    url: str | None = None
+    zone: str = "UTC"  # for customers whose zone is unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What reviews say of an item: the mean of ``count`` ratings from 1 to 5."""
+
+    rating: Decimal
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One fact: its value for programs, its text for people, where it is from and until when it may be said."""
+
+    name: str
+    kind: Slot
+    value: Any
+    text: str
+    source: str
+    at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts by name for one language, zone and moment. Two objects that would print alike have the same ``hash``."""
+
+    locale: str
+    at: datetime
+    facts: Mapping[str, Fact]
+    flags: frozenset[str] = frozenset()
+    ends_at: datetime | None = None  # after this moment nothing of it holds: the offer or the item is gone
+    fallbacks: tuple[str, ...] = ()  # what had to be replaced or left out, and why
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """Text of each fact."""
+        return {name: fact.text for name, fact in self.facts.items()}
+
+    @cached_property
+    def has(self) -> frozenset[str]:
+        """Names of facts and flags: what a component may need."""
+        return frozenset(self.facts) | self.flags
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over language, names, types, values and texts, flags included; the moment of looking is not part of it."""
+        rows = [(name, fact.kind, str(fact.value), fact.text) for name, fact in sorted(self.facts.items())]
+        return hashlib.sha256(json.dumps([self.locale, rows, sorted(self.flags)]).encode()).hexdigest()
+
+    @cached_property
+    def narrow(self) -> Facts:
+        """The same facts with names cut for push and SMS; a name that cannot be cut is left out."""
+        return self._cut(NARROW)
+
+    def fresh(self, now: datetime) -> Facts:
+        """Drop what has expired at ``now``."""
+        gone = [name for name, fact in self.facts.items() if fact.expires_at <= now]
+        return self.without(gone, why="expired") if gone else self
+
+    def without(self, names: Iterable[str], *, why: str) -> Facts:
+        """Drop facts (and the stock flags with ``stock``) and note it in ``fallbacks``."""
+        gone = sorted(set(names) & set(self.facts))
+        flags = self.flags - {"in_stock", "low_stock"} if "stock" in gone else self.flags
+        kept = {name: fact for name, fact in self.facts.items() if name not in gone}
+        return replace(self, facts=kept, flags=flags, fallbacks=(*self.fallbacks, *(f"{name}: {why}" for name in gone)))
+
+    def with_anchor(self, title: str | None) -> Facts:
+        """Add the name of the item that a reason speaks of."""
+        text = clean.shorten(clean.name(title) or "", LONG, self.ellipsis)
+        if not text:
+            return self
+        fact = Fact("anchor", Slot.NAME, title, text, "items.title", self.at, self.at + FRESH)
+        return replace(self, facts={**self.facts, "anchor": fact})
+
+    @property
+    def ellipsis(self) -> str:
+        """The mark of a cut name."""
+        text: str = locales.data("locales")[self.locale]["ellipsis"]
+        return text
+
+    def _cut(self, columns: int) -> Facts:
+        facts = {}
+        for name, fact in self.facts.items():
+            text = clean.shorten(fact.text, columns, self.ellipsis) if fact.kind is Slot.NAME else fact.text
+            if text:
+                facts[name] = fact if text == fact.text else replace(fact, text=text)
+        return replace(self, facts=facts)
+
+
+def gather(  # one builder, so that a fact's value, text, source and expiry are made in one place
+    item: Mapping[str, Any] | None,
+    *,
+    offer: Offer | None,
+    store: Storefront,
+    locale: str,
+    zone: str | None,
+    at: datetime,
+    proof: Proof | None = None,
+) -> Facts:
+    """Collect what may be said at ``at`` about ``item`` (a row of ``schema.ITEMS``) and ``offer``.
+
+    ``zone`` is the customer's IANA zone; an unknown one falls back to the store's. Missing, impossible or unreadable
+    values are simply no facts.
+
+    Raises
+    ------
+    InputError
+        An unknown language, or an offer whose kind or terms are not valid.
+    """
+    if locale not in locales.LOCALES:
+        raise InputError(f'compose: there are no texts in "{locale}". Allowed: {", ".join(locales.LOCALES)}.')
+    at = at.astimezone(UTC)
+    build = _Build(locale, at)
+    build.name("shop", store.name, "settings.name")
+    if item is not None:
+        build.flags.add("item")
+        build.item(item, store.url)
+    price = build.price(item, store.currency)
+    if offer is not None:
+        own = (item or {}).get("currency")
+        foreign = own is not None and store.currency is not None and own != store.currency
+        build.offer(offer, None if foreign else price, store.currency or own)
+        if offer.ends_at is not None:
+            place = locales.zone(zone) or locales.zone(store.zone) or locales.UTC_ZONE
+            if zone and locales.zone(zone) is None:
+                build.fallbacks.append(f"zone: unknown, {place.key} used")
+            text = locales.deadline(offer.ends_at, place=place, now=at, locale=locale)
+            build.add("deadline", offer.ends_at, text, "offers.ends_at", offer.ends_at)
+    if proof is not None and proof.count >= MIN_REVIEWS and proof.rating >= MIN_RATING:
+        build.add("rating", proof.rating, locales.rating(proof.rating, locale), "events.rating", at + FRESH)
+        build.add("reviews", proof.count, f"{proof.count:,}", "events.rating", at + FRESH)
+    ends = [t for t in (offer.ends_at if offer else None, (item or {}).get("available_until")) if t is not None]
+    return Facts(locale, at, build.facts, frozenset(build.flags), min(ends, default=None), tuple(build.fallbacks))
+
+
+def unsellable(item: Mapping[str, Any] | None, offer: Offer | None, *, send_at: datetime) -> str | None:
+    """Say why the item or the offer cannot be spoken of at ``send_at``, or None."""
+    if item is not None:
+        stock = item.get("stock")
+        if stock is not None and stock <= 0:
+            return "out of stock"
+        if item.get("available_from") and item["available_from"] > send_at:
+            return "item not on sale yet"
+        if item.get("available_until") and item["available_until"] <= send_at:
+            return "item no longer on sale"
+    if offer is not None:
+        if offer.starts_at and offer.starts_at > send_at:
+            return "offer has not started at the time of sending"
+        if offer.ends_at and offer.ends_at <= send_at:
+            return "offer has ended at the time of sending"
+    return None
+
+
+class _Build:
+    """Facts in the making."""
+
+    def __init__(self, locale: str, at: datetime) -> None:
+        self.locale, self.at = locale, at
+        self.facts: dict[str, Fact] = {}
+        self.flags: set[str] = set()
+        self.fallbacks: list[str] = []
+
+    def add(self, name: str, value: Any, text: str | None, source: str, expires_at: datetime) -> None:
+        if text:
+            kind = SLOTS.get(name, Slot.FLAG)
+            self.facts[name] = Fact(name, kind, value, text, source, self.at, expires_at.astimezone(UTC))
+
+    def name(self, name: str, raw: str | None, source: str, *, script: str | None = None) -> None:
+        text = clean.shorten(clean.name(raw) or "", LONG, locales.data("locales")[self.locale]["ellipsis"])
+        if text and (script is None or clean.script(text) == script):
+            self.add(name, raw, text, source, self.at + FRESH)
+
+    def item(self, item: Mapping[str, Any], url: str | None) -> None:
+        short = "zh" if self.locale == "zh-CN" else "en"
+        own = f"title_{short}"
+        self.name("title", item.get(own), f"items.{own}")
+        if "title" not in self.facts:
+            self.name("title", item.get("title"), "items.title")
+            why = f"no usable {own}, title used" if "title" in self.facts else "none usable"
+            self.fallbacks.append(f"title: {why}")
+        self.name("brand", item.get("brand"), "items.brand")
+        if "brand" in self.facts and short == "en" and clean.script(self.facts["brand"].text) == "zh":
+            del self.facts["brand"]
+        leaf = (item.get("category") or "").split(" > ")[-1]
+        self.name("category", leaf, "items.category", script=short)
+        self._feature(item.get("attributes"), short)
+        stock = item.get("stock")
+        if stock is not None and stock > 0:
+            band = "low_stock" if stock <= LOW_STOCK else "in_stock"
+            self.flags.add(band)
+            self.add("stock", band, band, "items.stock", self.at + STOCK_FRESH)
+        if url:
+            self.add("link", url, link(url, str(item["item"])), "settings", self.at + FRESH)
+
+    def _feature(self, raw: str | None, script: str) -> None:
+        try:
+            attributes = json.loads(raw) if raw else {}
+        except ValueError:
+            return
+        table = locales.data("locales")[self.locale]
+        known = {str(key).strip().lower(): value for key, value in attributes.items()} if isinstance(attributes, dict) else {}
+        for key, label in table["labels"].items():
+            value = clean.name(known[key]) if isinstance(known.get(key), str) else None
+            if value and clean.width(value) <= NARROW and clean.script(value) == script:
+                text = table["feature"].replace("{label}", label).replace("{value}", value)
+                self.add("feature", (key, value), text, f"items.attributes.{key}", self.at + FRESH)
+                return
+
+    def price(self, item: Mapping[str, Any] | None, currency: str | None) -> int | None:
+        price = item.get("price") if item is not None else None
+        if price is None or price <= 0:
+            return None
+        code = (item or {}).get("currency") or currency
+        text = locales.money(price, code, self.locale)
+        if text is None:
+            self.fallbacks.append(f"price: no way to write {code or 'a price without currency'}")
+            return None
+        self.add("price", price, text, "items.price", self.at + FRESH)
+        return int(price)
+
+    def offer(self, offer: Offer, price: int | None, currency: str | None) -> None:
+        from tradewind.decide.offers.base import kind_of
+
+        kind, terms = kind_of(offer), offer.terms
+        threshold, cap = kind.threshold(terms), int(terms.get("cap", 0))
+        probe = max(threshold, PROBE)
+        taken = kind.discount(probe, 1, terms)
+        if taken <= 0:
+            return  # the recommendation itself is the offer
+        self.flags.add("offer")
+        self.flags.add("whole_shop" if offer.items is None else "scoped")
+        if (threshold or cap or "fixed" in terms) and locales.money(PROBE, currency, self.locale) is None:
+            self.fallbacks.append(f"offer: no way to write {currency or 'amounts without currency'}")
+            return
+        source, until = f"offers.terms of {offer.offer}", offer.ends_at or self.at + FRESH
+        # A headline is said only when the kind's own arithmetic agrees with it on an amount that meets every condition.
+        percent, fixed = terms.get("percent"), terms.get("fixed")
+        amounts = {"threshold": threshold, "cap": cap}
+        if percent is not None and 0 < percent < 100 and taken == min(_percent_of(probe, percent), cap or probe):
+            share = Decimal(round(percent * 100)) / 100
+            self.add("percent_off", share, locales.percent_off(share, self.locale), source, until)
+        elif fixed is not None and taken == min(fixed, cap or fixed, probe):
+            amounts = {"threshold": threshold, "amount_off": taken}  # a fixed amount is its own cap
+        for name, value in amounts.items():
+            if value > 0:
+                self.add(name, value, locales.money(value, currency, self.locale), source, until)
+        saving = kind.discount(price, 1, terms) if price is not None else 0
+        if price is not None and 0 < saving < price:
+            until = min(until, self.at + FRESH)
+            self.add("saving", saving, locales.money(saving, currency, self.locale), source, until)
+            self.add("offer_price", price - saving, locales.money(price - saving, currency, self.locale), source, until)
+
+
+def _percent_of(amount: int, percent: float) -> int:
+    return (amount * round(percent * 100) + 5_000) // 10_000
+
+
+def link(url: str, item: str) -> str:
+    """Return the address of the item's page; the id is escaped whole."""
+    safe = quote(item, safe="")
+    return url.replace("{item}", safe) if "{item}" in url else f"{url.rstrip('/')}/{safe}"
