@@ -59,9 +59,10 @@ PROFILE = pa.schema(
 def profiles(tables: Tables, *, as_of: datetime) -> pa.Table:
     """One row of ``PROFILE`` per customer known before ``as_of`` (exclusive), in order of customer.
 
-    A customer is known by an event or by a sign-up (a customer without a sign-up time counts as known).
+    A customer is known by an event, or by a row in the table of customers whose sign-up is not in the future. What the
+    shop's tables of items and customers say now counts for all time: they keep no history.
     """
-    from tradewind.learn.features import profile_expression
+    from tradewind.learn._wide import profile_rows
 
-    table = tables.to_arrow(profile_expression(tables, as_of=as_of))
+    table = profile_rows(tables, as_of=as_of)
     return table.select(PROFILE.names).cast(PROFILE).sort_by("customer")

@@ -128,26 +128,27 @@ class Sequences:
         shelf, shelf_of = _factorise([(categories or {}).get(name) for name in vocabulary])
         times = np.asarray(at, dtype=np.int64)
         order = np.lexsort((times, row))
-        codes = codes[order].astype(np.int32)
+        item_codes = codes[order].astype(np.int32)
         kinds = [kind] * n if isinstance(kind, str) else kind
         return cls(
             customers=names,
             items=vocabulary,
             categories=shelf,
             offsets=np.searchsorted(row[order], np.arange(len(names) + 1)).astype(np.int64),
-            item=codes,
+            item=item_codes,
             kind=kind_codes(kinds)[order],
             at=times[order],
             value=(np.zeros(n, np.int64) if value is None else np.asarray(value, dtype=np.int64))[order],
             band=np.full(n, -1, np.int8),
-            category=lookup(shelf_of.astype(np.int32), codes),
+            category=lookup(shelf_of.astype(np.int32), item_codes),
             channel=np.full(n, -1, np.int8),
         )
 
 
-def lookup(table: NDArray[Any], codes: NDArray[np.int32]) -> NDArray[Any]:
+def lookup(table: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
     """``table[codes]``, with -1 where a code is -1."""
-    return np.append(table, table.dtype.type(-1))[codes]
+    padded: NDArray[Any] = np.append(table, table.dtype.type(-1))
+    return padded[codes]
 
 
 def kind_codes(kinds: Sequence[str]) -> NDArray[np.int8]:
