@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -172,4 +171,4 @@ def _agreed(root: Path, ledger: Ledger) -> Settings:
             f"{ledger!r} belongs to another shop than {root}: their salts differ. "
             f"Give the ledger that was used before, or restore {root / toml.NAME} from a backup."
         )
-    return replace(settings)
+    return settings
