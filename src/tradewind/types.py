@@ -196,3 +196,33 @@ class Report:
                 if estimate.name == name:
                     return estimate
         raise InputError(f'The report "{self.title}" has no value "{name}".')
+
+
+NO_MINOR = frozenset({"JPY", "KRW", "VND", "CLP", "ISK"})  # currencies whose smallest unit is the unit
+
+
+def money(text: str, *, what: str = "amount") -> tuple[int, str]:
+    """Read ``"2000 CNY"`` as minor units and currency: ``(200000, "CNY")``.
+
+    Raises
+    ------
+    InputError
+        The text is not an amount and an ISO 4217 code, is negative, or is finer than the currency's smallest unit.
+
+    >>> money("19.90 GBP")
+    (1990, 'GBP')
+    """
+    from decimal import Decimal, InvalidOperation
+
+    parts = text.split()
+    wrong = InputError(f'{what}: "{text}" is not money. Write an amount and a currency code, for example "2000 CNY".')
+    if len(parts) != 2 or not (len(parts[1]) == 3 and parts[1].isascii() and parts[1].isupper()):
+        raise wrong
+    try:
+        amount = Decimal(parts[0].replace(",", ""))
+    except InvalidOperation:
+        raise wrong from None
+    minor = amount * (1 if parts[1] in NO_MINOR else 100)
+    if not minor.is_finite() or minor < 0 or minor != minor.to_integral_value():
+        raise wrong
+    return int(minor), parts[1]
