@@ -28,7 +28,8 @@ def distances(window: int, decay: float) -> NDArray[np.float64]:
 
 def steps(weights: NDArray[np.float64], scale: Any) -> NDArray[np.int64]:
     """Products rounded to whole units, always even so that a tie can be halved."""
-    return (np.rint(weights * scale * 0.5) * 2).astype(np.int64)
+    whole: NDArray[np.int64] = (np.rint(weights * scale * 0.5) * 2).astype(np.int64)
+    return whole
 
 
 def count(found: Signal, *, items: int, window: int, decay: float) -> Edges:

@@ -162,6 +162,6 @@ def popularity(found: Signal, items: int) -> NDArray[np.int64]:
     return np.bincount(found.item, np.rint(found.weight * UNIT), minlength=items).astype(np.int64)
 
 
-def _scaled(totals: NDArray[np.float64], power: float) -> NDArray[np.float64]:
+def _scaled(totals: NDArray[Any], power: float) -> NDArray[np.float64]:
     whole = float(UNIT * SHARE)
     return np.where(totals > 0, np.maximum(totals / whole, 1e-9) ** -power, 0.0) / whole

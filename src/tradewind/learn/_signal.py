@@ -85,7 +85,8 @@ def ordered(log: Sequences) -> Sequences:
 def recode(codes: NDArray[Any], old: NDArray[np.object_], index: Mapping[str, int]) -> NDArray[np.int32]:
     """Codes over the vocabulary ``old`` as codes of ``index``; unknown names and -1 become -1."""
     lookup = np.fromiter((index.get(name, -1) for name in old), dtype=np.int32, count=len(old))
-    return np.append(lookup, np.int32(-1))[codes]
+    found: NDArray[np.int32] = np.append(lookup, np.int32(-1))[codes]
+    return found
 
 
 def same(a: NDArray[np.object_], b: NDArray[np.object_]) -> bool:

@@ -41,7 +41,7 @@ def write(path: Path, values: Mapping[str, Any], arrays: Arrays) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir()
     (fresh / "model.json").write_text(json.dumps({"format": FORMAT, **values}, ensure_ascii=True, sort_keys=True), encoding="ascii")
-    np.savez(fresh / "arrays.npz", allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez(fresh / "arrays.npz", allow_pickle=False, **arrays)
     if path.exists():
         path.rename(old)
     fresh.rename(path)
