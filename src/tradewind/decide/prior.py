@@ -1,0 +1,56 @@
+"""What is believed before anything was tried: the shop's own base rates and two stated assumptions.
+
+* A customer buys within the window with probability ``P = 1 - exp(-rate * days)``; the rate is the customer's orders
+  per day, shrunk to the shop's rate with the weight of ``SHRINK_DAYS`` days, then updated by the last thirty days.
+* A message raises P by ``LIFT`` (relative) for the best recommended item, less for lower ranks; a discount of share
+  d raises it by ``ELASTICITY * d``. These two are assumptions, not findings: the prior around them is wide, and data
+  of randomised decisions replace it.
+* A coupon costs its discount whenever it is redeemed, and those who would have bought anyway redeem too
+  (cannibalisation): expected cost = contact + P * coverage * (1 + ELASTICITY * d) * discount. ``coverage`` is the share of
+  the customer's shortlist that the coupon is valid for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+LIFT = 0.05
+ELASTICITY = 2.0
+SHRINK_DAYS = 60.0
+
+
+def buys(profiles: pa.Table, *, window_days: int) -> np.ndarray:
+    """P(a purchase within ``window_days``) per row without any message, from order counts; float64 in [0, 1)."""
+    orders = column(profiles, "frequency", 0.0)
+    days = np.maximum(column(profiles, "tenure_days", 0.0), 0.0)
+    shop = orders.sum() / days.sum() if days.sum() > 0 else 0.0
+    rate = (orders + SHRINK_DAYS * shop) / (days + SHRINK_DAYS)
+    if "orders_30d" in profiles.column_names:
+        rate = (column(profiles, "orders_30d", 0.0) + SHRINK_DAYS * rate) / (30.0 + SHRINK_DAYS)
+    return np.asarray(1.0 - np.exp(-rate * window_days))
+
+
+def baskets(profiles: pa.Table, *, typical: float) -> np.ndarray:
+    """Expected order amount per row in minor units: the customer's mean, else the shop's, else ``typical``."""
+    found = column(profiles, "aov", np.nan)
+    known = found[np.isfinite(found) & (found > 0)]
+    shop = float(known.mean()) if known.size else typical
+    return np.where(np.isfinite(found) & (found > 0), found, shop)
+
+
+def margin_effect(buy: np.ndarray, unit_margin: np.ndarray, *, discount: np.ndarray, affinity: np.ndarray, coverage: np.ndarray) -> np.ndarray:
+    """Prior mean of the incremental margin, before the discount is paid; minor units."""
+    return np.asarray(buy * unit_margin * (LIFT * affinity + ELASTICITY * discount * coverage))
+
+
+def redemption(buy: np.ndarray, *, discount: np.ndarray, coverage: np.ndarray) -> np.ndarray:
+    """Prior probability that the coupon is redeemed, by those who would have bought anyway too."""
+    return np.minimum(buy * coverage * (1.0 + ELASTICITY * discount), 1.0)
+
+
+def column(table: pa.Table, name: str, default: float) -> np.ndarray:
+    """A numeric column as float64 with ``default`` where it is empty or missing."""
+    if name not in table.column_names:
+        return np.full(table.num_rows, default)
+    return np.asarray(table[name].cast(pa.float64()).fill_null(default).to_numpy())
