@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tradewind.engine.home import Home
+from tradewind.engine.ledger import Ledger
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CI = os.environ.get("CI", "").lower() in ("true", "1")
@@ -108,6 +109,28 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger.db'}"
     return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    """An open, empty ledger, once on SQLite and once on PostgreSQL."""
+    with Ledger.open(ledger_url) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def home_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a shop that does not exist yet, once with each ledger."""
+    if request.param == "sqlite":
+        return str(tmp_path / "shop")
+    return f"{request.getfixturevalue('postgres_url')}&root={tmp_path / 'shop'}"
+
+
+@pytest.fixture
+def each_home(home_url: str) -> Iterator[Home]:
+    """An empty shop, once with each ledger."""
+    with Home.open(home_url) as shop:
+        yield shop
 
 
 @pytest.fixture(scope="session")

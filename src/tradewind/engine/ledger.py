@@ -10,7 +10,8 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from types import TracebackType
+from typing import Any, Self, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -259,6 +260,12 @@ class Ledger:
         """Close the connections; the ledger opens new ones when it is used again."""
         self.engine.dispose()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
     @contextmanager
     def _transaction(self, *, immediate: bool) -> Iterator[Connection]:
         try:
@@ -269,8 +276,7 @@ class Ledger:
         except DBAPIError as error:
             if _is_lock(error.orig):
                 raise Locked(
-                    f"{self!r} is locked by another process: waited and gave up ({str(error.orig).strip()}). "
-                    "Try again when that one has ended."
+                    f"{self!r} is locked by another process: waited and gave up ({_first_line(error)}). Try again when that one has ended."
                 ) from error
             raise
 
@@ -280,7 +286,7 @@ def insert_new(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
 
     All rows have the same keys. The first of two rows with one key wins, within ``rows`` and against the table.
     """
-    insert = _dialect_insert(conn)(table).on_conflict_do_nothing()
+    insert = _dialect_insert(conn)(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
     return sum(conn.execute(insert, [dict(row) for row in chunk]).rowcount for chunk in _chunks(rows))
 
 
@@ -365,8 +371,12 @@ def _is_lock(error: object) -> bool:
     return getattr(error, "sqlstate", None) in ("55P03", "40P01")  # lock not available, deadlock
 
 
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).strip().partition("\n")[0]
+
+
 def _cannot_open(url: URL, error: DBAPIError) -> InputError:
-    reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+    reason = _first_line(error)
     if url.drivername == "sqlite":
         return InputError(
             f"{url.database} cannot be opened as a ledger: {reason}. Give the path of a ledger.db, or of a file that does not exist yet."
