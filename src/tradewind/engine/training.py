@@ -104,6 +104,28 @@ def world(device: str = "cpu", *, threads: int = 1) -> Iterator[World]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def alone(*, threads: int = 1) -> Iterator[World]:
+    """This process by itself on the CPU, whatever launched it: for answering, which needs no other process."""
+    torch = require_torch()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield World(0, 1, "cpu")
+    finally:
+        torch.set_num_threads(before)
+
+
+def agreed(value: float, place: World) -> float:
+    """The value of rank 0 on every process, so that all take the same branch."""
+    if place.size == 1:
+        return value
+    torch = require_torch()
+    told = torch.tensor([value], dtype=torch.float64, device=place.device)
+    torch.distributed.broadcast(told, src=0)
+    return float(told.item())
+
+
 def start_equal(parameters: Iterable[torch.nn.Parameter], place: World) -> None:
     """Give every process the weights of rank 0."""
     if place.size > 1:

@@ -1,0 +1,151 @@
+"""The training loop: search for the number of epochs on a held-out part, then train on everything for that many.
+
+Every epoch draws from its own seed, so that a killed run which goes on from its last checkpoint ends with exactly the
+weights of a run that was never killed (the started epoch is done again).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from tradewind.engine.training import World, agreed, load_checkpoint, save_checkpoint, start_equal, sum_gradients
+from tradewind.learn._transformer_data import Windows, gather, grouped
+from tradewind.learn._transformer_net import Net, Shape
+
+CELLS = 32_000_000  # logits of one step: bounds memory
+TOKENS = 4096  # padded events of one step at most
+FULL = 30_000  # items up to which the softmax is full
+NEGATIVES = 2048  # shared by one step, above that
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train: ``epochs`` at most, ``patience`` epochs without a better validation, ``sampled`` softmax or full."""
+
+    lr: float
+    epochs: int
+    patience: int
+    seed: int
+    sampled: bool
+    checkpoint: str | None = None
+
+
+Validate = Callable[[Net], float]
+
+
+def build(shape: Shape, plan: Plan, place: World) -> tuple[Net, torch.optim.Optimizer]:
+    """A fresh network, the same on every process, and its optimiser."""
+    torch.manual_seed(plan.seed)
+    net = Net(shape).to(place.device)
+    start_equal(net.parameters(), place)
+    return net, torch.optim.AdamW(net.parameters(), lr=plan.lr, betas=(0.9, 0.98), weight_decay=1e-3)
+
+
+def train(
+    windows: Windows, shape: Shape, plan: Plan, place: World, *, phase: str, validate: Validate | None = None
+) -> tuple[Net, int, list[float]]:
+    """Train up to ``plan.epochs``; with ``validate`` return the best network, else the last, with its epochs and the curve."""
+    net, optimiser = build(shape, plan, place)
+    mark = _mark(windows, shape, plan, phase)
+    path = None if plan.checkpoint is None else Path(f"{plan.checkpoint}.{phase}")
+    best, done, curve = _copy(net), 0, list[float]()
+    stored = load_checkpoint(path, place) if path else None
+    if stored and stored["mark"] == mark:
+        net.load_state_dict(stored["net"])
+        optimiser.load_state_dict(stored["optimiser"])
+        best, done, curve = stored["best"], int(stored["done"]), [float(value) for value in stored["curve"]]
+    while done < plan.epochs and not _stop(curve, plan.patience):
+        epoch(net, optimiser, windows, plan, place, number=done)
+        done += 1
+        if validate:
+            curve.append(agreed(validate(net), place))
+            if curve[-1] >= max(curve):
+                best = _copy(net)
+        if path:
+            state = {"mark": mark, "net": net.state_dict(), "optimiser": optimiser.state_dict(), "best": best, "done": done, "curve": curve}
+            save_checkpoint(path, state, place)
+    if validate:
+        net.load_state_dict(best)
+        done = int(np.argmax(curve)) + 1
+    return net.eval(), done, curve
+
+
+def epoch(net: Net, optimiser: torch.optim.Optimizer, windows: Windows, plan: Plan, place: World, *, number: int) -> None:
+    """One pass over all windows."""
+    seed = [plan.seed, number]
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(int(rng.integers(2**62)) + place.rank)
+    draw = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    net.train()
+    tokens = int(min(TOKENS, max(256, CELLS // (NEGATIVES if plan.sampled else net.count))))
+    for batch in windows.batches(tokens, rng):
+        total = windows.mass(batch)
+        negatives = torch.randint(net.count, (NEGATIVES,), generator=draw).to(place.device) if plan.sampled else None
+        mine = batch[place.share(len(batch))]
+        optimiser.zero_grad(set_to_none=True)
+        if len(mine):
+            loss(net, windows, mine, negatives, place).div(total).backward()  # type: ignore[no-untyped-call]
+        sum_gradients(net.parameters(), place)
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+
+
+def loss(net: Net, windows: Windows, batch: NDArray[np.int64], negatives: Tensor | None, place: World) -> Tensor:
+    """Weighted sum of the cross-entropies of a batch; the softmax runs over all items or over shared uniform negatives."""
+    events, lengths, target, weight = (torch.from_numpy(part).to(place.device) for part in windows.padded(batch))
+    with torch.autocast("cuda", torch.bfloat16, enabled=place.device.startswith("cuda")):
+        told = weight > 0
+        hidden, wanted = net(events, lengths)[told], target[told]
+        if negatives is None:
+            each = functional.cross_entropy((hidden @ net.items.T).float(), wanted, reduction="none")
+        else:
+            positive = (hidden * net.items[wanted]).sum(dim=1, keepdim=True)
+            others = (hidden @ net.items[negatives].T).masked_fill(negatives == wanted[:, None], float("-inf"))
+            each = -functional.log_softmax(torch.cat((positive, others), dim=1).float(), dim=1)[:, 0]
+    return (each * weight[told]).sum()
+
+
+def vectors(net: Net, events: NDArray[np.int64], offsets: NDArray[np.int64], place: World) -> NDArray[np.float32]:
+    """The customer vector after the last event of each history, float32 [U, dim]; zeros for an empty one."""
+    lengths = np.minimum(np.diff(offsets), net.length)
+    start = offsets[1:] - lengths
+    out = np.zeros((len(lengths), net.position.embedding_dim), dtype=np.float32)
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] > 0]
+    net.eval()
+    with torch.inference_mode():
+        for group in grouped(lengths[order], TOKENS):
+            rows = order[group]
+            padded, size, _, _ = gather(events, start[rows], lengths[rows])
+            at = torch.from_numpy(size).to(place.device)
+            hidden = net(torch.from_numpy(padded).to(place.device), at)
+            out[rows] = hidden[torch.arange(len(rows), device=at.device), at - 1].float().cpu().numpy()
+    return out
+
+
+def _copy(net: Net) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in net.state_dict().items()}
+
+
+def _stop(curve: list[float], patience: int) -> bool:
+    return len(curve) > patience and max(curve[-patience:]) <= max(curve[:-patience])
+
+
+def _mark(windows: Windows, shape: Shape, plan: Plan, phase: str) -> str:
+    """What a checkpoint belongs to: these windows, these settings. Another mark starts anew."""
+    digest = hashlib.sha256(json.dumps([asdict(shape), asdict(plan), phase]).encode())
+    arrays: tuple[NDArray[Any], ...] = (windows.events, windows.target, windows.weight, windows.start, windows.length)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

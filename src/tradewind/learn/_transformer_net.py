@@ -1,0 +1,90 @@
+"""The network of the Transformer: gated pre-norm blocks over a sum of event embeddings. Imported only when torch is needed.
+
+Blocks as in LiGR (Borisyuk et al. 2025) and eSASRec: x + sigmoid(W1 x) * attention(norm x), x + sigmoid(W2 x) * SwiGLU(norm x).
+Positions are learned and inverse: position 0 is the most recent event, whatever the length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+FEATURES = ("item", "kind", "band", "category", "channel", "gap", "moment")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes that decide the weights: ``tables`` rows per feature of ``FEATURES``; the item table has one row for "none"."""
+
+    dim: int
+    blocks: int
+    heads: int
+    length: int
+    dropout: float
+    tables: tuple[int, ...]
+
+
+class Block(nn.Module):
+    """One causal block."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        dim, wide = shape.dim, shape.dim * 2
+        self.heads, self.dropout = shape.heads, shape.dropout
+        self.norm_a, self.norm_b = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.gate_a, self.gate_b = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.up, self.down = nn.Linear(dim, 2 * wide, bias=False), nn.Linear(wide, dim, bias=False)
+        self.drop = nn.Dropout(shape.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + torch.sigmoid(self.gate_a(x)) * self.drop(self._attend(self.norm_a(x)))
+        value, gate = self.up(self.norm_b(x)).chunk(2, dim=-1)
+        fed: Tensor = self.down(self.drop(functional.silu(gate) * value))
+        out: Tensor = x + torch.sigmoid(self.gate_b(x)) * self.drop(fed)
+        return out
+
+    def _attend(self, x: Tensor) -> Tensor:
+        rows, length, dim = x.shape
+        parts = self.qkv(x).view(rows, length, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        # Padding stands behind every real event, so the causal mask alone keeps it out.
+        mixed = functional.scaled_dot_product_attention(
+            parts[0], parts[1], parts[2], dropout_p=self.dropout if self.training else 0.0, is_causal=True
+        )
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(rows, length, dim))
+        return out
+
+
+class Net(nn.Module):
+    """Events in, one vector per position out; its product with ``items`` rows scores the next item."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.tables = nn.ModuleDict({name: nn.Embedding(rows, shape.dim) for name, rows in zip(FEATURES, shape.tables, strict=True)})
+        self.position = nn.Embedding(shape.length, shape.dim)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.blocks))
+        self.norm, self.drop = nn.LayerNorm(shape.dim), nn.Dropout(shape.dropout)
+        self.length, self.count = shape.length, shape.tables[0] - 1
+        for weights in self.parameters():
+            if weights.dim() > 1:
+                nn.init.xavier_normal_(weights)
+
+    @property
+    def items(self) -> Tensor:
+        """Item vectors [I, dim], shared by input and output."""
+        table = self.tables["item"]
+        assert isinstance(table, nn.Embedding)
+        return table.weight[: self.count]
+
+    def forward(self, events: Tensor, lengths: Tensor) -> Tensor:
+        """``events`` int64 [features, B, L] with padding behind, ``lengths`` int64 [B]; returns [B, L, dim]."""
+        x = sum((table(codes) for table, codes in zip(self.tables.values(), events, strict=True)), torch.zeros(()))
+        back = lengths[:, None] - 1 - torch.arange(events.shape[2], device=events.device)
+        x = self.drop(x + self.position(back.clamp(0, self.length - 1)))
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.norm(x)
+        return out
