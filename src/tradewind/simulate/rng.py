@@ -1,0 +1,50 @@
+"""Randomness that can be regenerated in any order: counter-based streams named by what they are for."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What a stream is for: the first number of its path.
+CATALOGUE, PEOPLE, ORGANIC, BROWSE, ANSWER, MAILING, DIRT = range(7)
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX2 = np.uint64(0x94D049BB133111EB)
+
+
+def stream(seed: int, *path: int) -> np.random.Generator:
+    """Return the generator of ``seed`` and ``path``: the same for ever, and independent of every other path.
+
+    Philox (Salmon et al., SC 2011) keyed through numpy's SeedSequence; all numbers must be >= 0.
+    """
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *path])))
+
+
+def uniforms(seed: int, *keys: NDArray[np.int64] | int) -> NDArray[np.float64]:
+    """Return one uniform in [0, 1) per row, a pure function of ``seed`` and the integer keys (splitmix64).
+
+    A contact's luck must not change because another customer was contacted too; a sequential stream would do that.
+    """
+    with np.errstate(over="ignore"):
+        state = _mix(np.atleast_1d(np.asarray(seed, dtype=np.int64)).astype(np.uint64) + _GOLDEN)
+        for key in keys:
+            state = _mix((state ^ np.asarray(key, dtype=np.int64).astype(np.uint64)) * _GOLDEN + _GOLDEN)
+    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    value = (value ^ (value >> np.uint64(30))) * _MIX1
+    value = (value ^ (value >> np.uint64(27))) * _MIX2
+    return value ^ (value >> np.uint64(31))
+
+
+def pick(cdf: NDArray[np.float64], rows: NDArray[np.int64], u: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Draw one column per entry of ``rows``: ``cdf[rows[k]]`` is a row of cumulated shares ending at 1.
+
+    One search over all rows at once: row r lives in [r, r + 1).
+    """
+    width = cdf.shape[1]
+    flat = (cdf + np.arange(len(cdf))[:, None]).ravel()
+    found = np.searchsorted(flat, rows + u, side="right") - rows * width
+    return np.clip(found, 0, width - 1)
