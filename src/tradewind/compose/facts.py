@@ -78,6 +78,11 @@ class Facts:
         return {name: fact.text for name, fact in self.facts.items()}
 
     @cached_property
+    def by_length(self) -> tuple[str, ...]:
+        """Texts of all facts, the longest first."""
+        return tuple(sorted({fact.text for fact in self.facts.values() if fact.kind is not Slot.FLAG}, key=len, reverse=True))
+
+    @cached_property
     def has(self) -> frozenset[str]:
         """Names of facts and flags: what a component may need."""
         return frozenset(self.facts) | self.flags

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, lru_cache
 
 from tradewind.compose.base import BLOCK, EXEMPT, WARN, Pack, Verdict
 from tradewind.compose.facts import Facts
+from tradewind.compose.finder import Finder
 from tradewind.compose.locales import data
 
+SEAM = "\n\x1e\n"  # between parts: no pattern reaches over it
 GAP = r"[\s.\-_*~\u00b7\u200b]{0,2}"  # what people put between the letters of a forbidden word
 
 
@@ -35,7 +37,7 @@ class Rule:
     id: str
     severity: str
     reason: str
-    pattern: re.Pattern[str]
+    finder: Finder
     exemptions: tuple[Exemption, ...]
 
 
@@ -46,33 +48,75 @@ class Lexicon:
     name: str
     rules: tuple[Rule, ...]
 
-    @cached_property
-    def any(self) -> re.Pattern[str]:
-        """One pattern for all rules: most texts hold no hit, and this says so in one pass."""
-        return re.compile("|".join(f"(?:{rule.pattern.pattern})" for rule in self.rules), re.IGNORECASE)
-
-    def verdicts(self, part: str, text: str, *, facts: Facts | None) -> list[Verdict]:
-        """Return the hits in one part of a message."""
-        if not self.any.search(text):
-            return []
+    def verdicts(self, text: str, *, facts: Facts | None = None, folded: str | None = None) -> list[Verdict]:
+        """Return the hits in a text; their part is the empty name."""
+        folded = text.casefold() if folded is None else folded
         found = []
         for rule in self.rules:
-            for hit in rule.pattern.finditer(text):
+            for hit in rule.finder.hits(text, folded):
                 exemption = next((e for e in rule.exemptions if _covers(e, hit, text, facts)), None)
                 severity = EXEMPT if exemption else rule.severity
                 reason = exemption.reason if exemption else rule.reason
                 name = exemption.id if exemption else None
-                found.append(Verdict(f"{self.name}.{rule.id}", part, hit.span(), hit.group(), severity, reason, name))
+                found.append(Verdict(f"{self.name}.{rule.id}", "", hit.span(), hit.group(), severity, reason, name))
         return found
 
 
 class Words(Pack):
-    """A pack that is nothing but a word list of the same name."""
+    """A pack that is nothing but a word list of the same name.
+
+    ``registered``: a hit within the brand's own name is exempt (guide of 2023, art. 6 (4)).
+    """
+
+    registered = False
 
     def check(self, parts: Mapping[str, str], *, facts: Facts | None, locale: str, channel: str) -> Sequence[Verdict]:  # noqa: ARG002
         """Return the hits in all parts but links."""
-        words = load(self.name)
-        return [v for part, text in parts.items() if part != "link" for v in words.verdicts(part, text, facts=facts)]
+        text = joined(parts)
+        found = load(self.name).verdicts(text.text, facts=facts, folded=text.folded)
+        if found and self.registered and facts is not None and "brand" in facts.texts:
+            found = [within_brand(verdict, text.text, facts.texts["brand"]) for verdict in found]
+        return [text.place(verdict) for verdict in found]
+
+
+def within_brand(verdict: Verdict, text: str, brand: str) -> Verdict:
+    """Exempt a hit that lies within the name of the brand."""
+    start, end = verdict.span
+    if any(m.start() <= start and end <= m.end() for m in re.finditer(re.escape(brand), text)):
+        return replace(verdict, severity=EXEMPT, reason="part of the brand's name (guide art. 6 (4))", exemption="registered_name")
+    return verdict
+
+
+class Joined:
+    """All parts of a message but links as one text, so that each list is looked up once; and the way back."""
+
+    def __init__(self, parts: tuple[tuple[str, str], ...]) -> None:
+        self.parts = tuple((name, text) for name, text in parts if name != "link")
+        self.text = SEAM.join(text for _, text in self.parts)
+
+    @cached_property
+    def folded(self) -> str:
+        """The text in one case."""
+        return self.text.casefold()
+
+    def place(self, verdict: Verdict) -> Verdict:
+        """Say the part of a verdict, and count its span from the start of that part."""
+        start, end = verdict.span
+        for name, text in self.parts:
+            if start <= len(text):
+                return replace(verdict, part=name, span=(start, end))
+            start, end = start - len(text) - len(SEAM), end - len(text) - len(SEAM)
+        raise AssertionError("a hit lies within a part")
+
+
+def joined(parts: Mapping[str, str]) -> Joined:
+    """Join the parts of a message; the packs that look at the same message share one."""
+    return _joined(tuple(parts.items()))
+
+
+@lru_cache(maxsize=4)
+def _joined(parts: tuple[tuple[str, str], ...]) -> Joined:
+    return Joined(parts)
 
 
 @cache
@@ -89,7 +133,7 @@ def load(name: str) -> Lexicon:
             for e in (*row.get("exempt", ()), *(x for x in table.get("exempt", ()) if row["id"] in x["rules"]))
         )
         severity = {"block": BLOCK, "warn": WARN}[row.get("severity", "block")]
-        rules.append(Rule(row["id"], severity, row["reason"], re.compile("|".join(patterns), re.IGNORECASE), exemptions))
+        rules.append(Rule(row["id"], severity, row["reason"], Finder(patterns), exemptions))
     return Lexicon(name, tuple(rules))
 
 

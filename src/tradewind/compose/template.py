@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import cache
 
 from tradewind.compose.clean import width
+from tradewind.compose.finder import Finder
 from tradewind.compose.locales import data
 from tradewind.errors import InputError, unknown
 
@@ -84,7 +85,7 @@ def parse(text: str) -> Template:
     for literal in literals:
         if "{" in literal or "}" in literal:
             raise InputError(f'Template "{text}": a brace belongs to no slot. Slots: {", ".join(SLOTS)}.')
-        found = free_value().search(literal)
+        found = next(free_value().hits(literal), None)
         if found:
             raise InputError(
                 f'Template "{text}": "{found.group()}" stands outside a slot. Numbers, amounts, shares and dates come from facts: '
@@ -94,6 +95,6 @@ def parse(text: str) -> Template:
 
 
 @cache
-def free_value() -> re.Pattern[str]:
-    """Return the pattern of everything that states a number, an amount, a share or a date, in both languages."""
-    return re.compile("|".join(f"(?:{rule['pattern']})" for rule in data("facts")["value"]))
+def free_value() -> Finder:
+    """Return what finds everything that states a number, an amount, a share or a date, in both languages."""
+    return Finder([rule["pattern"] for rule in data("facts")["value"]], ignore_case=False)

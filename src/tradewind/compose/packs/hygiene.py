@@ -1,0 +1,44 @@
+"""Control characters, left-over placeholders and code, and texts that give orders to programs; list in ``hygiene.toml``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from tradewind.compose.base import BLOCK, UNSUBSCRIBE, Verdict
+from tradewind.compose.facts import Facts
+from tradewind.compose.lexicon import Words
+
+# Line feeds are allowed in bodies only; marks that change the direction of writing nowhere.
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff0-\uffff]|[\ud800-\udfff]")
+_LINE = re.compile("\n")
+
+
+class Hygiene(Words):
+    """Block what no reader should ever see."""
+
+    name = "hygiene"
+
+    def check(self, parts: Mapping[str, str], *, facts: Facts | None, locale: str, channel: str) -> Sequence[Verdict]:
+        """Return the hits; the unsubscribe placeholder of e-mail is the only one allowed, once per body."""
+        found, plain = [], dict(parts)
+        for part, text in parts.items():
+            found += _control(part, text)
+            if channel == "email" and part in ("body", "html"):
+                if (count := text.count(UNSUBSCRIBE)) != 1:
+                    reason = f"the unsubscribe link stands {count} times; it must stand once"
+                    found.append(Verdict("hygiene.unsubscribe", part, (0, 0), "", BLOCK, reason))
+                plain[part] = text.replace(UNSUBSCRIBE, " " * len(UNSUBSCRIBE))
+        return [*found, *super().check(plain, facts=facts, locale=locale, channel=channel)]
+
+
+def _control(part: str, text: str) -> list[Verdict]:
+    patterns = [_CONTROL] if part in ("body", "html") else [_CONTROL, _LINE]
+    return [
+        Verdict("hygiene.control", part, hit.span(), f"U+{ord(hit.group()):04X}", BLOCK, "a control or direction mark")
+        for pattern in patterns
+        for hit in pattern.finditer(text)
+    ]
+
+
+PLUGIN = Hygiene
