@@ -164,9 +164,10 @@ class Vault:
         names = sorted(customers)
         wrapped = dict(self._wrapped(conn, names))
         made = [name for name in names if name not in wrapped]
-        rows = [{"customer": name, "wrapped_key": keys.seal(wrap, os.urandom(keys.SIZE), bound=_bound(name))} for name in made]
+        fresh = {name: keys.seal(wrap, os.urandom(keys.SIZE), bound=_bound(name)) for name in made}
+        rows = [{"customer": name, "wrapped_key": sealed} for name, sealed in fresh.items()]
         if insert_new(conn, ledger.vault_keys, rows) == len(rows):
-            wrapped.update((row["customer"], row["wrapped_key"]) for row in rows)
+            wrapped.update(fresh)
         else:  # another process made some of them first
             wrapped.update(self._wrapped(conn, made))
         return {name: None if wrapped[name] == DESTROYED else _unwrap(wrap, name, wrapped[name]) for name in names}

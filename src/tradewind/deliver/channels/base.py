@@ -35,6 +35,11 @@ class Channel(ABC):
     idempotent: bool = False  # the provider honours ``message_id`` as a key
     addressed: bool = True  # a message without an address cannot be sent
 
+    @property
+    def provider(self) -> str:
+        """Who takes the messages and remembers their ids, without secrets: after a crash only the same one is tried again."""
+        return type(self).__name__.lower()
+
     @abstractmethod
     def send(self, message: Message, *, address: str | None, at: datetime) -> Receipt:
         """Hand one message to the provider; the receipt counts once :meth:`flush` has returned too."""
@@ -42,10 +47,6 @@ class Channel(ABC):
     def flush(self) -> None:
         """Return when everything that was sent is as safe as the provider makes it; raises like :meth:`send`."""
         return
-
-    def lookup(self, message_id: str) -> Receipt | None:  # noqa: ARG002 - the default knows nothing
-        """What the provider knows of a message id, for reconciliation; None when it cannot tell."""
-        return None
 
     def close(self) -> None:
         """Give back connections and files; the channel opens them again when it is used again."""

@@ -55,6 +55,11 @@ class File(Channel):
     def __repr__(self) -> str:
         return f"File({str(self.folder)!r})"
 
+    @property
+    def provider(self) -> str:
+        """The folder: another one does not know what was written here."""
+        return f"file {self.folder.resolve()}"
+
     def send(self, message: Message, *, address: str | None, at: datetime) -> Receipt:
         """Take one message; it is on the disk when :meth:`flush` has returned."""
         filled = self.links.fill(message) if self.links else message

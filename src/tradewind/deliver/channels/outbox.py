@@ -25,10 +25,5 @@ class Outbox(Channel):
         self.messages.setdefault(message.message_id, message)
         return accepted(message, at=at)
 
-    def lookup(self, message_id: str) -> Receipt | None:
-        """Accepted when the message is here."""
-        message = self.messages.get(message_id)
-        return None if message is None else accepted(message, at=message.send_at)
-
 
 PLUGIN = Outbox

@@ -62,6 +62,11 @@ class Smtp(Channel):
     def __repr__(self) -> str:
         return f"Smtp({self.server!r}, sender={self.sender!r})"
 
+    @property
+    def provider(self) -> str:
+        """Host and port."""
+        return f"smtp {self.server.host}:{self.server.port}"
+
     def send(self, message: Message, *, address: str | None, at: datetime) -> Receipt:
         """Hand one e-mail to the server; see :class:`Channel` for what is raised."""
         recipient = _mailbox(address)

@@ -1,0 +1,208 @@
+"""The queue of messages in the ledger, and the only code that moves a message from state to state.
+
+::
+
+    planned --compose--> ready --claim--> leased --hand_off--> handing_off --settle--> accepted
+     ^ |                  ^ ^               | |                   | | |
+     | +--> withheld      | +---release-----+ +--> suppressed     | | +--> failed    refused for good, or tried too often
+     |                    |                 |                     | +----> unknown   nobody knows: never blindly re-sent
+     +------ its facts are too old ---------+                     |
+                          +-------- certainly not taken, or the provider honours the key
+
+``suppressed``: consent, suppression, erasure, expiry, cap, no address, plan cancelled; final. ``failed`` and ``unknown`` wait for
+an operator: :func:`replay` and :func:`resolve`. A row in ``handing_off`` says, durably, that its provider may be called at
+any moment. A worker owns a row while ``fence`` is the number that its claim gave it; every write checks it.
+
+``next_at`` is when a row has something to do next: when to try a ready one, 0 for an accepted one whose ``sent`` event is
+not in the event log yet, ``NEVER`` when it is. ``detail`` holds a reason, or, from the first hand-off under a key until
+the outcome is certain, that key's provider: only that provider may be tried again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, and_, bindparam, or_, select, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from tradewind.engine.ledger import outbox
+from tradewind.errors import NotFound, StateError
+from tradewind.types import micros
+
+if TYPE_CHECKING:
+    from tradewind.engine.home import Home
+
+NEVER = 2**62
+KEYED = "keyed "  # begins ``detail`` of a row that its provider may have taken under the message id
+c = outbox.c
+_SETTLE = (
+    update(outbox)
+    .where(c.message_id == bindparam("of_id"), c.fence == bindparam("of_fence"), or_(c.state == "handing_off", c.state == "unknown"))
+    .values(lease_owner=None, lease_until=None)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A claimed message: what the hand-off needs of its row."""
+
+    message_id: str
+    plan_id: str
+    customer: str
+    channel: str
+    send_at: int
+    expires_at: int | None
+    attempts: int
+    fence: int
+    next_at: int
+    detail: str | None
+    message: str | None
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether an earlier try may have reached its provider."""
+        return (self.detail or "").startswith(KEYED)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one hand-off at ``at``; ``spent`` is false when the provider was not even asked."""
+
+    row: Row
+    state: str  # "accepted" | "failed" | "unknown" | "ready"
+    at: int
+    detail: str | None = None
+    next_at: int = NEVER
+    provider_id: str | None = None
+    spent: bool = True
+
+
+def columns() -> list[ColumnElement[Any]]:
+    """The columns of :class:`Row`, in its order."""
+    return [c[name] for name in Row.__dataclass_fields__]
+
+
+def due(*, plan_id: str | None, channel: str, now: int) -> ColumnElement[bool]:
+    """Ready rows of a channel whose time has come, of one plan or of all."""
+    waiting = and_(c.state == "ready", c.next_at <= now, c.send_at <= now, c.channel == channel)
+    return waiting if plan_id is None else and_(waiting, c.plan_id == plan_id)
+
+
+def claim(conn: Connection, where: ColumnElement[bool], *, owner: str, now: int, until: int, limit: int) -> list[Row]:
+    """Lease up to ``limit`` rows, oldest first, each with a fence of its own; other workers skip what is locked here."""
+    query = select(*columns()).where(where).order_by(c.next_at, c.message_id).limit(limit).with_for_update(skip_locked=True)
+    rows = [Row(*row) for row in conn.execute(query)]
+    if rows:
+        change = {"state": "leased", "lease_owner": owner, "lease_until": until, "fence": c.fence + 1, "updated_at": now}
+        conn.execute(update(outbox).where(c.message_id.in_([row.message_id for row in rows])).values(change))
+    return [replace(row, fence=row.fence + 1) for row in rows]
+
+
+def release(conn: Connection, rows: Sequence[Row], *, now: int) -> None:
+    """Give leased rows back untouched; those that somebody else owns by now stay with them."""
+    for row in rows:
+        mine = and_(c.message_id == row.message_id, c.fence == row.fence, c.state == "leased")
+        conn.execute(update(outbox).where(mine).values(state="ready", lease_owner=None, lease_until=None, updated_at=now))
+
+
+def recover(conn: Connection, providers: Mapping[str, str | None], *, now: int, alone: bool) -> Counter[str]:
+    """Take up what dead workers left on some channels: leases that ended, or all of them when this worker is ``alone``.
+
+    ``providers`` names the provider of each channel that honours message ids, None for the others. A row that was being
+    handed off to that very provider becomes ready again. Any other becomes unknown, and keeps its fence, so that a worker
+    that was only slow may still settle it.
+    """
+    over = and_(c.channel.in_(sorted(providers)), c.lease_until.is_not(None) if alone else c.lease_until <= now)
+    free = {"state": "ready", "lease_owner": None, "lease_until": None, "updated_at": now}
+    done = Counter(leases=conn.execute(update(outbox).where(c.state == "leased", over).values(free)).rowcount)
+    for channel, provider in providers.items():
+        if provider is not None:
+            again = and_(c.state == "handing_off", c.channel == channel, c.detail == KEYED + provider, over)
+            done["retried"] += conn.execute(update(outbox).where(again).values(**free, next_at=now)).rowcount
+    unsure = {**free, "state": "unknown", "detail": "the worker ended during the hand-off", "next_at": NEVER}
+    done["unknown"] += conn.execute(update(outbox).where(c.state == "handing_off", over).values(unsure)).rowcount
+    return done
+
+
+def settle(conn: Connection, outcomes: Sequence[Outcome]) -> int:
+    """Write what became of hand-offs; returns how many rows were still this worker's to write."""
+    values = [
+        {
+            "of_id": outcome.row.message_id,
+            "of_fence": outcome.row.fence,
+            "state": outcome.state,
+            "detail": outcome.detail,
+            "provider_id": outcome.provider_id,
+            "attempts": outcome.row.attempts + outcome.spent,
+            "next_at": outcome.next_at,
+            "updated_at": outcome.at,
+        }
+        for outcome in outcomes
+    ]
+    return conn.execute(_SETTLE, values).rowcount if values else 0
+
+
+# -- what an operator does --------------------------------------------------------------------------------------------
+
+
+def replay(home: Home, message_id: str, *, now: datetime, not_sent: bool = False) -> None:
+    """Make a failed message ready again with all its attempts, or an unknown one that was found ``not_sent``.
+
+    Consent, suppression, expiry and caps are checked again at its hand-off.
+
+    Raises
+    ------
+    NotFound
+        There is no such message.
+    StateError
+        It is in another state, or it is unknown and nobody said that it was not sent.
+    """
+    state = _state(home, message_id)
+    if state == "unknown" and not not_sent:
+        raise StateError(
+            f'Message "{message_id}" may have been sent: sending it again could reach the person twice. '
+            "Ask the provider for its Message-ID, then call resolve(...), or replay(..., not_sent=True)."
+        )
+    change = {"state": "ready", "attempts": 0, "next_at": micros(now), "detail": None}
+    _change(home, message_id, ("failed", "unknown"), change, now=now)
+
+
+def resolve(home: Home, message_id: str, *, accepted: bool, now: datetime, provider_id: str | None = None) -> None:
+    """Enter what the provider said about an unknown message: it has it (``accepted``) or it has not (failed).
+
+    Raises NotFound or StateError like :func:`replay`.
+    """
+    change = {"state": "accepted", "next_at": 0} if accepted else {"state": "failed", "next_at": NEVER}
+    change |= {"detail": "reconciled by an operator", "provider_id": provider_id}
+    _change(home, message_id, ("unknown",), change, now=now)
+
+
+def cancel(home: Home, plan_id: str, *, now: datetime) -> int:
+    """Stop a plan: suppress every message of it that is not with a provider yet, in one transaction; returns how many."""
+    change = {"state": "suppressed", "detail": "plan_cancelled", "lease_owner": None, "lease_until": None, "updated_at": micros(now)}
+    waiting = and_(c.plan_id == plan_id, c.state.in_(("planned", "ready", "leased")))
+    doubt = {**change, "state": "unknown", "detail": "an earlier try may have reached the provider; plan_cancelled"}
+    with home.ledger.write() as conn:
+        unsure = conn.execute(update(outbox).where(waiting, c.detail.startswith(KEYED)).values(doubt)).rowcount
+        return unsure + conn.execute(update(outbox).where(waiting).values(change)).rowcount
+
+
+def _state(home: Home, message_id: str) -> str:
+    with home.ledger.read() as conn:
+        state: str | None = conn.execute(select(c.state).where(c.message_id == message_id)).scalar()
+    if state is None:
+        raise NotFound(f'There is no message "{message_id}".')
+    return state
+
+
+def _change(home: Home, message_id: str, states: tuple[str, ...], change: dict[str, Any], *, now: datetime) -> None:
+    with home.ledger.write() as conn:
+        # The fence moves on, so that nothing a slow worker still has to say about the old hand-off is heard.
+        values = {**change, "fence": c.fence + 1, "updated_at": micros(now)}
+        moved = conn.execute(update(outbox).where(c.message_id == message_id, c.state.in_(states)).values(values)).rowcount
+    if not moved:
+        raise StateError(f'Message "{message_id}" is {_state(home, message_id)}; this needs {" or ".join(states)}.')

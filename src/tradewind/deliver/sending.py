@@ -1,0 +1,102 @@
+"""Ask a provider, and translate its answer or its silence into what becomes of the message. No ledger in here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tradewind.deliver.channels.base import Channel, Uncertain
+from tradewind.deliver.checks import Case
+from tradewind.deliver.outbox import KEYED, Outcome
+from tradewind.deliver.rules import Rules
+from tradewind.errors import InputError, StateError, Terminal, Transient
+from tradewind.types import micros
+
+
+@dataclass
+class Sender:
+    """Hands groups of marked messages to one channel. ``misses`` counts its transient failures in a row."""
+
+    channel: Channel
+    rules: Rules
+    now: Callable[[], datetime]
+    misses: int = 0
+
+    @property
+    def broken(self) -> bool:
+        """Whether the channel failed so often in a row that it is left alone for now."""
+        return self.misses >= self.rules.breaker
+
+    @property
+    def mark(self) -> str | None:
+        """What a row says while this channel may be asked."""
+        return KEYED + self.channel.provider if self.channel.idempotent else None
+
+    def send(self, cases: Sequence[Case], *, until: int) -> tuple[list[Outcome], BaseException | None]:
+        """What became of each message, and the fault that has to end the run once that is written.
+
+        ``until`` (microseconds) is when the lease ends: later nothing is sent any more.
+        """
+        outcomes: list[Outcome] = []
+        fault: BaseException | None = None
+        for case in cases:
+            now = self.now()
+            if fault is not None or self.broken or micros(now) >= until:
+                outcomes.append(self._untouched(case))
+                continue
+            assert case.message is not None, "only readable messages are marked"
+            try:
+                receipt = self.channel.send(case.message, address=case.address, at=now)
+            except BaseException as error:  # noqa: BLE001 - a fault is raised again once the outcomes are written
+                outcome, fault = self._answer(case, error)
+            else:
+                self.misses = 0
+                outcome = Outcome(case.row, "accepted", micros(receipt.at), receipt.detail, 0, receipt.provider_id)
+            outcomes.append(outcome)
+        return self._flushed(cases, outcomes, fault)
+
+    def _flushed(
+        self, cases: Sequence[Case], outcomes: list[Outcome], fault: BaseException | None
+    ) -> tuple[list[Outcome], BaseException | None]:
+        try:
+            self.channel.flush()
+        except BaseException as error:  # noqa: BLE001 - as above
+            misses = self.misses
+            answers = [self._answer(case, error) for case in cases]
+            self.misses = misses + 1  # one failure, however many messages it holds back
+            found = [answer if outcome.state == "accepted" else outcome for (answer, _), outcome in zip(answers, outcomes, strict=True)]
+            return found, fault or answers[0][1]
+        return outcomes, fault
+
+    def _answer(self, case: Case, error: BaseException) -> tuple[Outcome, BaseException | None]:
+        """What a raised error says about one message, and the fault when the run has to end."""
+        if isinstance(error, Transient):
+            self.misses += 1
+            return self._again(case, str(error), certain=True), None
+        if isinstance(error, Terminal):
+            self.misses = 0
+            return Outcome(case.row, "failed", self._at(), str(error)), None
+        if isinstance(error, StateError | InputError):
+            return self._untouched(case), error
+        known = isinstance(error, Uncertain)
+        # The text of an unforeseen error is not kept: it may repeat the address.
+        text = str(error) if known else f"the channel failed with {type(error).__name__}"
+        return self._again(case, text, certain=False), None if known else error
+
+    def _again(self, case: Case, text: str, *, certain: bool) -> Outcome:
+        """Try again later where that cannot reach anybody twice and the attempts last; else say what is known."""
+        row, attempt = case.row, case.row.attempts + 1
+        doubtful = row.doubtful or not certain
+        if not certain and not self.channel.idempotent:
+            return Outcome(row, "unknown", self._at(), text)
+        if attempt >= self.rules.attempts:
+            return Outcome(row, "unknown" if doubtful else "failed", self._at(), f"{text} (tried {attempt} times)")
+        later = self._at() + self.rules.wait(row.message_id, attempt)
+        return Outcome(row, "ready", self._at(), self.mark if doubtful else text, later)
+
+    def _untouched(self, case: Case) -> Outcome:
+        return Outcome(case.row, "ready", self._at(), case.row.detail, case.row.next_at, spent=False)
+
+    def _at(self) -> int:
+        return micros(self.now())
