@@ -167,11 +167,7 @@ class Recommender(ABC):
 
     def save(self, path: Path) -> None:
         """Write the fitted model to the folder ``path``: JSON and npz, no pickle. An old folder there is replaced."""
-        self._fitted()
-        values, arrays = self._state()
-        arrays |= _store.pack("items", self.items) | _store.pack("categories", self.categories) | _store.pack("known", sorted(self._known))
-        head = {"name": self.name, "params": self.params(), "as_of": self.as_of, "state": values}
-        _store.write(Path(path), head, arrays)
+        _store.write(Path(path), *self.state())
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -182,10 +178,21 @@ class Recommender(ABC):
         InputError
             There is no model, it is another one than this class, or it cannot be read.
         """
-        head, arrays = _store.read(Path(path))
+        return cls.from_state(*_store.read(Path(path)))
+
+    def state(self) -> tuple[dict[str, Any], _store.Arrays]:
+        """All that was learned, as JSON values and plain arrays: what :meth:`save` writes."""
+        self._fitted()
+        values, arrays = self._state()
+        arrays |= _store.pack("items", self.items) | _store.pack("categories", self.categories) | _store.pack("known", sorted(self._known))
+        return {"name": self.name, "params": self.params(), "as_of": self.as_of, "state": values}, arrays
+
+    @classmethod
+    def from_state(cls, head: dict[str, Any], arrays: _store.Arrays) -> Self:
+        """The inverse of :meth:`state`."""
         kind = plugins.load("learn", head["name"], what="model")
         if not issubclass(kind, cls):
-            raise InputError(f'The folder {path} holds the model "{head["name"]}", not {cls.__name__}. Load it with Recommender.load.')
+            raise InputError(f'This is the model "{head["name"]}", not {cls.__name__}. Load it with Recommender.load.')
         model: Self = kind(**head["params"])
         model.items, model.categories, model.as_of = _store.unpack("items", arrays), _store.unpack("categories", arrays), int(head["as_of"])
         model._known = set(_store.unpack("known", arrays))

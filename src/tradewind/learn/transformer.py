@@ -97,13 +97,15 @@ class Transformer(Recommender):
     def _fit(self, log: Sequences) -> None:
         holdout = last_moment(log, table(self.weights), seed=self.seed)
         with world(self.device, threads=self.threads):  # joined once for both phases
-            self.search(holdout)
-            self.finish(log)
+            scores = self._search(holdout)
+            self._finish(log)
+        # For whoever weighs this model against another (fallback does); neither saved nor needed to answer.
+        self.validation = None if holdout is None or scores is None else (holdout, scores)
 
-    def search(self, holdout: Holdout | None) -> NDArray[np.float32] | None:
+    def _search(self, holdout: Holdout | None) -> NDArray[np.float32] | None:
         """Choose the number of epochs on ``holdout``; returns the held-out scores [V, I] of the best epoch.
 
-        Without a holdout the epochs are those of the size. ``fallback`` weighs its blend on what this returns.
+        Without a holdout the epochs are those of the size.
         """
         from tradewind.params import check
 
@@ -131,7 +133,7 @@ class Transformer(Recommender):
             )
             return self._logits(self._net, holdout.histories, place)
 
-    def finish(self, log: Sequences) -> None:
+    def _finish(self, log: Sequences) -> None:
         """Train on all of ``log`` for the chosen number of epochs."""
         from tradewind.learn._transformer_fit import train
 

@@ -1,0 +1,251 @@
+"""Full-ranking evaluation on a global time split: every model learns before the cut and is asked for what came after.
+
+Nothing is sampled and nothing is tuned here: models choose their own settings inside the log before the cut. Retail is
+judged twice: "all" (buying again counts, nothing is hidden from the list) and "new" (items that the customer never had).
+Leave-one-out is here only to compare with papers; it lets models see the future of other customers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tradewind import plugins
+from tradewind.errors import InputError
+from tradewind.learn._holdout import distinct
+from tradewind.learn._rank import seen_mask
+from tradewind.learn._signal import ordered
+from tradewind.learn.base import Recommender
+from tradewind.learn.sequences import KINDS, Sequences, kind_codes
+from tradewind.params import Number, check
+from tradewind.stats import bootstrap, ranking
+from tradewind.types import Estimate
+
+YARDSTICKS = ("popular", "recent", "graph", "user_knn")  # always measured beside whatever is asked for
+VIEWS = ("all", "new")
+PER_USER = ("ndcg", "recall", "mrr", "map", "hit_rate")
+
+
+class Targets(NamedTuple):
+    """Who is asked and what was wanted: histories [V], CSR of distinct items."""
+
+    histories: Sequences
+    offsets: NDArray[np.int64]
+    items: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model under one view: estimates by name, and the values per user behind them (float64 [V])."""
+
+    model: str
+    view: str
+    k: int
+    estimates: Mapping[str, Estimate]
+    values: Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All rows, and what the split was: its hash, users, shares of cold customers and of cold wanted items."""
+
+    rows: tuple[Row, ...]
+    split: Mapping[str, Any]
+
+    def row(self, model: str, view: str = "all") -> Row:
+        """The row of a model.
+
+        Raises
+        ------
+        InputError
+            It was not measured.
+        """
+        for row in self.rows:
+            if (row.model, row.view) == (model, view):
+                return row
+        raise InputError(f'No row "{model}" / "{view}". Measured: {", ".join(sorted({row.model for row in self.rows}))}.')
+
+    def difference(self, model: str, base: str, *, metric: str = "ndcg", view: str = "all", seed: int = 0) -> Estimate:
+        """``model`` minus ``base`` with the paired bootstrap interval over the same users."""
+        a, b = self.row(model, view).values[metric], self.row(base, view).values[metric]
+        return bootstrap.difference(a, b, name=f"{metric}: {model} - {base}", seed=seed)
+
+    def records(self) -> list[dict[str, Any]]:
+        """One flat dict per row, for tables and JSON."""
+        return [
+            {"model": row.model, "view": row.view}
+            | {name: each.value for name, each in row.estimates.items()}
+            | {
+                f"{name}_{end}": getattr(each, end)
+                for name, each in row.estimates.items()
+                if each.low is not None
+                for end in ("low", "high")
+            }
+            for row in self.rows
+        ]
+
+    def to_text(self) -> str:
+        """A table for people."""
+        head = ("ndcg", "recall", "mrr", "coverage", "novelty", "diversity", "popularity_bias")
+        facts = (
+            f"split {self.split['hash'][:12]}: {self.split['users']} customers, {self.split['cold_customers']:.1%} without a history, "
+            f"{self.split['cold_items']:.1%} of wanted items never seen before the cut"
+        )
+        lines = [
+            facts,
+            f"{'view':<5}{'model':<14}"
+            + "".join(f"{name + '@' + str(self.split['k']) if i < 3 else name:>26}" for i, name in enumerate(head)),
+        ]
+        best_first = sorted(self.rows, key=lambda row: (row.view, -_nan_last(row.estimates["ndcg"].value)))
+        body = [f"{row.view:<5}{row.model:<14}" + "".join(f"{_shown(row.estimates[name]):>26}" for name in head) for row in best_first]
+        return "\n".join(lines + body)
+
+
+def evaluate(
+    models: Iterable[Recommender | str],
+    log: Sequences,
+    cut: datetime,
+    *,
+    k: int = 10,
+    horizon_days: float = 28.0,
+    targets: Sequence[str] = ("purchase",),
+    seed: int = 0,
+    draws: int = 1000,
+) -> Evaluation:
+    """Fit each model on ``log`` before ``cut`` and rank the whole catalogue for everybody who acts in the horizon after it.
+
+    ``models`` are models or names of this room; popular, recent, graph and user_knn are always added. ``targets`` are the
+    kinds of event that count as wanted. Intervals are percentile bootstraps over customers (``draws``, 95 %).
+
+    Raises
+    ------
+    InputError
+        Nobody acts within the horizon, or two models have one name.
+    """
+    check("evaluate", {"k": k, "horizon_days": horizon_days}, {"k": Number(1, 10_000, whole=True), "horizon_days": Number(0.001, 10_000)})
+    wanted, split = time_split(log, cut, horizon_days=horizon_days, targets=targets)
+    split["k"] = k
+    rows: list[Row] = []
+    past = log.before(cut)
+    for model in _complete(models):
+        model.fit(past, as_of=cut)
+        if not np.array_equal(model.items, log.items):
+            raise InputError(f'The model "{model.name}" changed the catalogue while fitting; its columns cannot be compared.')
+        rows.extend(measure(model, wanted, past, view=view, targets=targets, k=k, seed=seed, draws=draws) for view in VIEWS)
+    return Evaluation(tuple(rows), split)
+
+
+def time_split(
+    log: Sequences, cut: datetime, *, horizon_days: float, targets: Sequence[str] = ("purchase",)
+) -> tuple[Targets, dict[str, Any]]:
+    """Histories before ``cut`` of all who act in ``[cut, cut + horizon)``, what they wanted, and facts with a hash of the split."""
+    log = ordered(log)
+    past, future = log.split(cut)
+    future = future.before(cut + timedelta(days=horizon_days))
+    offsets, items = distinct(future, _counting(targets))
+    rows = np.flatnonzero(np.diff(offsets) > 0)
+    if not len(rows):
+        raise InputError(
+            f"Nobody has an event of kind {', '.join(targets)} in the {horizon_days:g} days from {cut.isoformat()}. "
+            "Choose an earlier cut or more days."
+        )
+    histories = past.rows(rows)
+    offsets = np.concatenate(([0], np.cumsum(np.diff(offsets)[rows])))
+    digest = hashlib.sha256(f"{cut.isoformat()} {horizon_days} {sorted(targets)} {len(past.at)}\n".encode())
+    for name, start, end in zip(histories.customers, offsets[:-1], offsets[1:], strict=True):
+        digest.update("\t".join([str(name), *log.items[items[start:end]]]).encode() + b"\n")
+    seen = np.bincount(past.item[past.item >= 0], minlength=len(log.items)) > 0
+    has = np.bincount(histories.owner[histories.item >= 0], minlength=len(rows)) > 0
+    facts = {
+        "hash": digest.hexdigest(),
+        "cut": cut.isoformat(),
+        "horizon_days": horizon_days,
+        "targets": list(targets),
+        "users": len(rows),
+        "wanted": len(items),
+        "train_events": len(past.at),
+        "cold_customers": float(1 - has.mean()),
+        "cold_items": float(1 - seen[items].mean()),
+    }
+    return Targets(histories, offsets, items), facts
+
+
+def leave_one_out(log: Sequences, *, back: int = 1) -> tuple[Sequences, Targets]:
+    """The log without each customer's last ``back`` events, and the ``back``-th last event as target of the history before it.
+
+    ``back=1`` is the papers' test, ``back=2`` their validation. Customers with ``back`` events or fewer are left out of the targets.
+    """
+    log = ordered(log)
+    place = np.repeat(log.lengths, log.lengths) - 1 - (np.arange(len(log.at)) - np.repeat(log.offsets[:-1], log.lengths))
+    train = log.keep(place >= back)
+    rows = np.flatnonzero(log.lengths > back)
+    items = log.item[log.offsets[1:][rows] - back].astype(np.int64)
+    return train, Targets(train.rows(rows), np.arange(len(rows) + 1), items)
+
+
+def measure(
+    model: Recommender, wanted: Targets, past: Sequences, *, view: str, targets: Sequence[str], k: int, seed: int, draws: int = 1000
+) -> Row:
+    """Rank for the customers of ``wanted`` with a fitted model and measure the lists; ``past`` gives popularity and categories."""
+    histories, offsets, items = wanted
+    if view == "new":
+        seen = seen_mask(histories, list(targets))
+        fresh = ~seen[np.repeat(np.arange(len(histories)), np.diff(offsets)), items]
+        offsets, items = np.concatenate(([0], np.cumsum(fresh)))[offsets], items[fresh]
+    relevant = np.diff(offsets)
+    lists = model.recommend(histories, k=k, exclude_seen=list(targets) if view == "new" else False).items
+    hit = ranking.hits(lists, offsets, items)
+    functions = (ranking.ndcg, ranking.recall, ranking.reciprocal_rank, ranking.average_precision, ranking.hit_rate)
+    values = {name: function(hit, relevant) for name, function in zip(PER_USER, functions, strict=True)}
+    positive = past.item >= 0
+    counts = np.bincount(past.item[positive], minlength=len(past.items))
+    pairs = np.unique(past.owner[positive] * len(past.items) + past.item[positive])
+    owners = np.bincount(pairs % max(len(past.items), 1), minlength=len(past.items))
+    shelf = np.full(len(past.items), -1)
+    shelf[past.item[positive]] = past.category[positive]
+    asked = relevant > 0
+    values["novelty"] = np.where(asked, ranking.novelty(lists, owners, len(past)), np.nan)
+    values["diversity"] = np.where(asked, ranking.diversity(lists, shelf), np.nan)
+    estimates = {name: bootstrap.mean(each, name=name, seed=seed, draws=draws) for name, each in values.items()}
+    whole = {
+        "coverage": ranking.coverage(lists[asked], len(past.items)),
+        "gini": ranking.gini(lists[asked], len(past.items)),
+        "popularity_bias": ranking.popularity_bias(lists[asked], items, counts),
+    }
+    estimates |= {name: Estimate(name, value, n=int(asked.sum())) for name, value in whole.items()}
+    return Row(model.name, view, k, estimates, values)
+
+
+def _complete(models: Iterable[Recommender | str]) -> list[Recommender]:
+    """The models asked for and the yardsticks that are missing, names made into models."""
+    listed = [plugins.load("learn", model, what="model")() if isinstance(model, str) else model for model in models]
+    names = [model.name for model in listed]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f'Two models are called "{name}"; measure them in two calls.')
+    yardsticks = [plugins.load("learn", name, what="model")() for name in YARDSTICKS if name not in names]
+    return [*listed, *yardsticks]
+
+
+def _counting(kinds: Sequence[str]) -> NDArray[np.float64]:
+    weights = np.zeros(len(KINDS))
+    weights[kind_codes(kinds)] = 1.0
+    return weights
+
+
+def _nan_last(value: float) -> float:
+    return -1.0 if np.isnan(value) else value
+
+
+def _shown(estimate: Estimate) -> str:
+    if np.isnan(estimate.value):
+        return "-"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.4f}"
+    return f"{estimate.value:.4f} [{estimate.low:.4f} {estimate.high:.4f}]"
