@@ -18,7 +18,9 @@ import pyarrow as pa
 
 from tradewind.errors import InputError, did_you_mean
 
-_TOKEN = re.compile(r"""\s*(?:(?P<number>-?\d+(?:\.\d+)?)|(?P<text>"[^"]*"|'[^']*')|(?P<op><=|>=|==|!=|<|>)|(?P<word>[A-Za-z_]\w*)|(?P<mark>[(),]))""")
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<number>-?\d+(?:\.\d+)?)|(?P<text>"[^"]*"|'[^']*')|(?P<op><=|>=|==|!=|<|>)|(?P<word>[A-Za-z_]\w*)|(?P<mark>[(),]))"""
+)
 _OPS: dict[str, Callable[[np.ndarray, object], np.ndarray]] = {
     "==": lambda a, b: np.asarray(a == b),
     "!=": lambda a, b: np.asarray(a != b),

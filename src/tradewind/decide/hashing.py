@@ -79,7 +79,9 @@ def _bits(column: pa.ChunkedArray) -> np.ndarray:
     elif pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
         bits = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)
     elif pa.types.is_timestamp(values.type):
-        bits = values.cast(pa.timestamp("us", tz=values.type.tz)).cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)
+        bits = (
+            values.cast(pa.timestamp("us", tz=values.type.tz)).cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)
+        )
     else:
         encoded = pc.dictionary_encode(values.cast(pa.string()) if not pa.types.is_nested(values.type) else _as_text(values))
         known = [int(digest(word)[:16], 16) for word in encoded.dictionary.to_pylist()]

@@ -39,7 +39,9 @@ def lesson(logged: Logged, z: np.ndarray, value: Surface, cost: Surface, base: n
     bases, thetas = _nuisance(logged, z, value, theta, base, fold, folds)
     taken_row = np.full(len(logged.y), -1)
     taken_row[logged.owner[logged.taken]] = np.flatnonzero(logged.taken)
-    surface = np.einsum("nqp,np->nq", thetas[fold], z)  # effect of each attribute on each customer
+    surface = np.empty((len(z), logged.actions.shape[1]))  # effect of each attribute on each customer
+    for one in range(folds):
+        surface[fold == one] = z[fold == one] @ thetas[one].T
     effect = np.einsum("rq,rq->r", logged.actions, surface[logged.owner])
     predicted = np.einsum("np,np->n", bases[fold], z)
     acted = taken_row >= 0

@@ -39,7 +39,9 @@ def baskets(profiles: pa.Table, *, typical: float) -> np.ndarray:
     return np.where(np.isfinite(found) & (found > 0), found, shop)
 
 
-def margin_effect(buy: np.ndarray, unit_margin: np.ndarray, *, discount: np.ndarray, affinity: np.ndarray, coverage: np.ndarray) -> np.ndarray:
+def margin_effect(
+    buy: np.ndarray, unit_margin: np.ndarray, *, discount: np.ndarray, affinity: np.ndarray, coverage: np.ndarray
+) -> np.ndarray:
     """Prior mean of the incremental margin, before the discount is paid; minor units."""
     return np.asarray(buy * unit_margin * (LIFT * affinity + ELASTICITY * discount * coverage))
 

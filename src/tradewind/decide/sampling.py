@@ -39,15 +39,14 @@ def draw_matrix(seed: int, slots: int, *, correlation: float) -> np.ndarray:
     return np.concatenate([half, -half])
 
 
-def wins(choices: Choices, draws: np.ndarray, *, price: float) -> tuple[np.ndarray, float]:
-    """In which share of the draws each candidate wins: (customers, slots + 1), "nothing" first; and the value won.
+def wins(choices: Choices, draws: np.ndarray, *, price: float) -> tuple[np.ndarray, np.ndarray]:
+    """In which share of the draws each candidate wins: (customers, slots + 1), "nothing" first; and what was won.
 
-    The second answer is the total over customers of the mean over draws of the winner's value minus its cost:
-    the primal value of the sampled problem (before the floor).
+    The second answer (customers) is the mean over draws of the winner's value minus its cost, before the floor.
     """
     n, slots = choices.values.shape
     shares = np.zeros((n, slots + 1))
-    total = 0.0
+    won = np.zeros(n)
     for start in range(0, n, _CHUNK):
         part = choices.rows(slice(start, start + _CHUNK))
         best = np.zeros((part.values.shape[0], draws.shape[0]))
@@ -60,9 +59,9 @@ def wins(choices: Choices, draws: np.ndarray, *, price: float) -> tuple[np.ndarr
             who[better] = slot + 1
         for slot in range(slots + 1):
             shares[start : start + _CHUNK, slot] = (who == slot).mean(axis=1)
-        spent = (shares[start : start + _CHUNK, 1:] * part.costs).sum()
-        total += float(best.mean(axis=1).sum() + (price - 1.0) * spent)
-    return shares, total
+        spent = (shares[start : start + _CHUNK, 1:] * part.costs).sum(axis=1)
+        won[start : start + _CHUNK] = best.mean(axis=1) + (price - 1.0) * spent
+    return shares, won
 
 
 def propensities(shares: np.ndarray, valid: np.ndarray, *, floor: float) -> np.ndarray:

@@ -21,7 +21,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +79,13 @@ class ValueModel:
 
         ``unit`` is the money scale of the prior, minor units: what a typical customer's purchases earn in a window.
         """
-        fixed = ["contact", "discount", "affinity", *(f"kind={name}" for name in sorted(kinds)), *(f"channel={name}" for name in sorted(channels))]
+        fixed = [
+            "contact",
+            "discount",
+            "affinity",
+            *(f"kind={name}" for name in sorted(kinds)),
+            *(f"channel={name}" for name in sorted(channels)),
+        ]
         old = self.state
         if old is None:
             center, scale = features.moments(x)
@@ -166,7 +172,10 @@ class ValueModel:
             if card["state"] is not None:
                 heads = {
                     head: Surface(
-                        tuple(card["state"]["names"]), len(card["columns"]) + 1, information=saved[f"{head}_information"], vector=saved[f"{head}_vector"],
+                        tuple(card["state"]["names"]),
+                        len(card["columns"]) + 1,
+                        information=saved[f"{head}_information"],
+                        vector=saved[f"{head}_vector"],
                         **card["state"][head],
                     )
                     for head in ("value", "cost")

@@ -1,0 +1,197 @@
+"""Making a plan real: its file first, then one ledger transaction for plan, budget, reservations and outbox rows."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from sqlalchemy import Connection, select, update
+
+from tradewind.decide.hashing import canonical, digest
+from tradewind.decide.plan import Plan
+from tradewind.engine import ledger as books
+from tradewind.engine.files import atomic_write
+from tradewind.errors import InputError, StateError, unknown
+from tradewind.types import NOTHING, micros, utc
+
+if TYPE_CHECKING:
+    from tradewind.engine.home import Home
+
+_FOLDER = "plans"
+
+
+def message_id(decision_id: str, channel: str, *, step: int = 1) -> str:
+    """The idempotency key of a message: hash of decision, step and channel."""
+    return digest("message", decision_id, step, channel)
+
+
+def commit(plan: Plan, home: Home, now: datetime) -> bool:
+    """Write the plan's files, then commit plan, budget, reservations and outbox rows ("planned") together.
+
+    Committing the same plan again changes nothing and returns False. A crash before the transaction leaves at most files
+    that nobody reads, and that the next commit of the same plan writes again.
+
+    Raises
+    ------
+    StateError
+        The budget has less left than the plan reserves, or other plans hold it in another currency; nothing is changed.
+    """
+    data = plan.to_bytes()
+    path = f"{_FOLDER}/{plan.plan_id}.parquet"
+    (home.root / _FOLDER).mkdir(parents=True, exist_ok=True)
+    with home.ledger.read() as conn:
+        if _known(conn, plan.plan_id):
+            return False
+    if plan.features is not None:
+        atomic_write(home.root / _features(path), _table_bytes(plan.features))
+    atomic_write(home.root / path, data)
+    at = micros(utc(now, what="now"))
+    row = {
+        "plan_id": plan.plan_id,
+        "created_at": at,
+        "as_of": micros(utc(plan.meta["as_of"])),
+        "path": path,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "meta": canonical(plan.meta),
+    }
+    with home.ledger.write() as conn:
+        if not books.insert_new(conn, books.plans, [row]):
+            return False
+        _hold(conn, plan)
+        books.insert_new(conn, books.outbox, list(_messages(plan, at)))
+    return True
+
+
+def load(home: Home, plan_id: str) -> Plan:
+    """Read a committed plan and check its file against the ledger.
+
+    Raises
+    ------
+    NotFound
+        No plan of that id was committed.
+    StateError
+        The file is gone or is not the one that was committed.
+    """
+    with home.ledger.read() as conn:
+        row = conn.execute(select(books.plans).where(books.plans.c.plan_id == plan_id)).mappings().first()
+        known = (
+            []
+            if row
+            else [name for (name,) in conn.execute(select(books.plans.c.plan_id).order_by(books.plans.c.created_at.desc()).limit(10))]
+        )
+    if row is None:
+        raise unknown("plan", plan_id, known)
+    path = home.root / row["path"]
+    if not path.exists():
+        raise StateError(f"The file of plan {plan_id} is gone: {path}. Restore it from a backup; the ledger names it.")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != row["sha256"]:
+        raise StateError(f"The file of plan {plan_id} is not the one that was committed: {path}. Restore it from a backup.")
+    beside = home.root / _features(row["path"])
+    plan = Plan.from_bytes(data, features=beside.read_bytes() if beside.exists() else None)
+    return Plan(plan.table, json.loads(row["meta"]), plan.features)
+
+
+def _known(conn: Connection, plan_id: str) -> bool:
+    return conn.execute(select(books.plans.c.plan_id).where(books.plans.c.plan_id == plan_id)).first() is not None
+
+
+def _features(path: str) -> str:
+    return path.removesuffix(".parquet") + ".features.parquet"
+
+
+def _table_bytes(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table.combine_chunks(), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _hold(conn: Connection, plan: Plan) -> None:
+    """Take the reservations out of the budget; one conditional update decides, whoever else writes at the same time."""
+    name, currency = str(plan.meta["budget_id"]), str(plan.meta["currency"])
+    rows = plan.table.filter(pc.greater(plan.table["reserved"], 0)).select(["decision_id", "reserved"]).to_pylist()
+    total = sum(row["reserved"] for row in rows)
+    assert total <= plan.meta["budget"]
+    books.insert_new(
+        conn, books.budgets, [{"budget": name, "currency": currency, "amount": plan.meta["budget"], "reserved": 0, "spent": 0}]
+    )
+    table = books.budgets
+    fits = table.c.reserved + table.c.spent + total <= table.c.amount
+    taken = conn.execute(
+        update(table).where(table.c.budget == name, table.c.currency == currency, fits).values(reserved=table.c.reserved + total)
+    )
+    if taken.rowcount != 1:
+        held = conn.execute(select(table).where(table.c.budget == name)).mappings().one()
+        if held["currency"] != currency:
+            raise StateError(f'Budget "{name}" is in {held["currency"]}, the plan in {currency}. Decide with another budget_id.')
+        left = held["amount"] - held["reserved"] - held["spent"]
+        raise StateError(
+            f'Budget "{name}" has {left} of {held["amount"]} minor units left; the plan reserves {total}. Decide again with that budget.'
+        )
+    books.insert_new(
+        conn,
+        books.reservations,
+        [{"decision_id": row["decision_id"], "budget": name, "amount": row["reserved"], "state": "held", "spent": 0} for row in rows],
+    )
+
+
+def _messages(plan: Plan, now: int) -> Iterator[dict[str, Any]]:
+    """An outbox row per treated decision that is not "nothing"."""
+    ends = {name: offer["ends_at"] for name, offer in plan.meta["offers"].items()}
+    table = plan.table
+    chosen = table.filter(pc.and_(pc.equal(table["variant"], "treat"), pc.not_equal(table["action"], NOTHING)))
+    for row in chosen.select(["decision_id", "customer", "channel", "offer", "send_at"]).to_pylist():
+        send_at = micros(row["send_at"])
+        expires = ends[row["offer"]]
+        yield {
+            "message_id": message_id(row["decision_id"], row["channel"]),
+            "decision_id": row["decision_id"],
+            "plan_id": plan.plan_id,
+            "customer": row["customer"],
+            "channel": row["channel"],
+            "state": "planned",
+            "send_at": send_at,
+            "expires_at": micros(utc(expires)) if expires else None,
+            "message": None,
+            "attempts": 0,
+            "next_at": send_at,
+            "fence": 0,
+            "updated_at": now,
+        }
+
+
+def settle(conn: Connection, decision_id: str, *, spent: int) -> bool:
+    """Turn a held reservation into what the decision really cost (0: released), inside the caller's transaction.
+
+    ``spent`` minor units may be more than was reserved; False when nothing is held for the decision. A settled decision is
+    never settled again.
+
+    Raises
+    ------
+    InputError
+        ``spent`` is negative.
+    """
+    if spent < 0:
+        raise InputError(f"settle: spent must be 0 or more minor units; got {spent}.")
+    table = books.reservations
+    row = conn.execute(select(table).where(table.c.decision_id == decision_id, table.c.state == "held")).mappings().first()
+    if row is None:
+        return False
+    state = "spent" if spent else "released"
+    moved = conn.execute(update(table).where(table.c.decision_id == decision_id, table.c.state == "held").values(state=state, spent=spent))
+    if moved.rowcount != 1:
+        return False
+    budget = books.budgets
+    conn.execute(
+        update(budget)
+        .where(budget.c.budget == row["budget"])
+        .values(reserved=budget.c.reserved - row["amount"], spent=budget.c.spent + spent)
+    )
+    return True

@@ -1,0 +1,113 @@
+"""Why a customer got what: the decision read back in plain English. Everything is in the plan; nothing is computed anew."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from tradewind.decide.eligibility import EXPLAIN
+from tradewind.types import NOTHING
+
+if TYPE_CHECKING:
+    from tradewind.decide.plan import Plan
+
+_SAID = EXPLAIN | {"budget_full": "the budget was used up by decisions drawn before this one"}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One action that could have been taken; money in minor units."""
+
+    action: str
+    propensity: float
+    value: float
+    sd: float
+    cost: float
+    score: float
+    reasons: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The decision about one customer. Prints as English; :meth:`to_dict` is for programs."""
+
+    customer: str
+    plan_id: str
+    decision_id: str
+    variant: str
+    mode: str
+    action: str
+    propensity: float
+    price: float
+    currency: str
+    send_at: datetime | None
+    candidates: tuple[Candidate, ...]
+    suppressed: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; times as ISO 8601."""
+        return asdict(self) | {"send_at": self.send_at.isoformat() if self.send_at else None}
+
+    def __str__(self) -> str:
+        lines = [f"Customer {self.customer} in plan {self.plan_id}", self._verdict(), ""]
+        lines.append(f"Candidates (money in minor units of {self.currency}; score = value - {self.price:.3f} x cost):")
+        for one in self.candidates:
+            mark = ">" if one.action == self.action else " "
+            lines.append(
+                f" {mark} {one.action}: chance {one.propensity:.1%}, value {one.value:.1f} +- {one.sd:.1f}, cost {one.cost:.0f}, score {one.score:.1f}"
+            )
+            lines.extend(f"     {sentence}" for sentence in map(_sentence, one.reasons) if sentence)
+        if self.suppressed:
+            lines += ["", "Not considered:"]
+            lines += [f"   {name}: {_SAID.get(code, code)}" for name, code in self.suppressed.items()]
+        return "\n".join(lines)
+
+    def _verdict(self) -> str:
+        if self.mode == "override":
+            return "Gets nothing: the policy drew an action, but the budget was used up by decisions drawn before this one."
+        what = "nothing" if self.action == NOTHING else f"{self.action}, to be sent at {self.send_at:%Y-%m-%d %H:%M} UTC"
+        if self.variant == "holdout":
+            return f"Gets nothing: held out to measure what the plan earns. Without that the choice was: {what} (chance {self.propensity:.1%})."
+        return f"Gets {what} (chance {self.propensity:.1%})."
+
+
+def explain(plan: Plan, customer: str) -> Explanation:
+    """Read one decision of ``plan``; raises NotFound for a customer who is not in it."""
+    row = plan.row(customer)
+    names = ("candidates", "propensities", "values", "sds", "costs", "scores", "reasons")
+    found = (
+        Candidate(action, propensity, value, sd, cost, score, tuple(json.loads(reasons)))
+        for action, propensity, value, sd, cost, score, reasons in zip(*(row[name] for name in names), strict=True)
+    )
+    return Explanation(
+        customer=customer,
+        plan_id=plan.plan_id,
+        decision_id=row["decision_id"],
+        variant=row["variant"],
+        mode=row["mode"],
+        action=row["action"],
+        propensity=row["propensity"],
+        price=row["price"],
+        currency=str(plan.meta["currency"]),
+        send_at=row["send_at"],
+        candidates=tuple(found),
+        suppressed=json.loads(row["suppressed"]),
+    )
+
+
+def _sentence(reason: dict[str, Any]) -> str:
+    code, details = reason["code"], reason.get("details", {})
+    if code == "nothing":
+        return ""
+    if code == "recommended":
+        return f"the item is number {details['rank']} for this customer by {details['source']}"
+    if code == "popular":
+        return "no own recommendation fits; the item is popular"
+    if code == "basket":
+        return "for the whole basket"
+    if code == "offer":
+        terms = ", ".join(f"{name} {value}" for name, value in details.items() if name != "kind")
+        return f"offer of kind {details['kind']}" + (f": {terms}" if terms else "")
+    return f"{code}: " + ", ".join(f"{name} {value}" for name, value in details.items())
