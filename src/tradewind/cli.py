@@ -112,10 +112,12 @@ def learn(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Build profiles and fit models from the event log."""
+    """Fit models to the event log."""
+    from tradewind.measure.report import to_json, to_text
+
     with _open(shop) as opened, _progress("learn", quiet=as_json) as progress:
         learned = opened.learn(recommend=recommend, size=size, as_of=as_of, evaluate=evaluate, seed=seed, progress=progress)
-    _say(learned.to_json(), learned.to_text(), as_json=as_json)
+    _say(json.loads(to_json(learned)), to_text(learned), as_json=as_json)
 
 
 @app.command()
@@ -131,6 +133,8 @@ def decide(
     as_json: Json = False,
 ) -> None:
     """Choose for every customer an offer and a channel, or nothing, within budget; log every choice with its propensity."""
+    from tradewind.measure.words import plan_text
+
     with _open(shop) as opened, _progress("decide", quiet=as_json) as progress:
         plan = opened.decide(
             offers=offer or None,
@@ -142,8 +146,7 @@ def decide(
             seed=seed,
             progress=progress,
         )
-        summary = plan.summary()
-    _say(summary.to_dict(), summary.to_text(), as_json=as_json)
+    _say(plan.summary(), plan_text(plan), as_json=as_json)
 
 
 @app.command()
@@ -199,7 +202,7 @@ def explain(
     """Why did this customer get this? From the logged decision, never invented afterwards."""
     with _open(shop) as opened:
         found = opened.plan(plan).explain(customer)
-    _say(found.to_dict(), found.to_text(), as_json=as_json)
+    _say(found.to_dict(), str(found), as_json=as_json)
 
 
 @app.command()
@@ -216,15 +219,22 @@ def run(
     as_json: Json = False,
 ) -> None:
     """From a shop's raw files to a plan with a checked text for everyone: collect, learn, decide, compose. Sends nothing."""
+    from tradewind.measure.report import to_json, to_text
+    from tradewind.measure.words import plan_text
+
     done: dict[str, Any] = {}
     with _open(shop, create=True) as opened, _progress("run", quiet=as_json) as progress:
         collected = opened.collect(source, mapping=mapping, progress=progress)
         learned = opened.learn(recommend=recommend, as_of=as_of, seed=seed, progress=progress)
         plan = opened.decide(budget=budget, holdout=holdout, as_of=as_of, seed=seed, progress=progress)
         composed = opened.compose(plan, locale=locale)
-        summary = plan.summary()
-        done = {"collect": collected.to_json(), "learn": learned.to_json(), "decide": summary.to_dict(), "compose": composed.to_json()}
-        text = "\n\n".join([collected.to_text(), learned.to_text(), summary.to_text(), composed.to_text()])
+        done = {
+            "collect": collected.to_json(),
+            "learn": json.loads(to_json(learned)),
+            "decide": plan.summary(),
+            "compose": composed.to_json(),
+        }
+        text = "\n\n".join([collected.to_text(), to_text(learned), plan_text(plan), composed.to_text()])
     _say(done, text, as_json=as_json)
 
 

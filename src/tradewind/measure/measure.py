@@ -75,7 +75,7 @@ def _earned(values: Sequence[Estimate], checks: Health, found: Sample, *, truth:
     if total is not None and truth is not None:
         inside = "inside" if total.covers(truth) else "outside"
         shown.insert(1, Estimate("true incremental profit (simulated)", truth, unit="minor", note=f"{inside} the interval"))
-    picture = ()
+    picture: tuple[str, ...] = ()
     if total is not None:
         picture = (plots.intervals([total], title="Incremental profit", unit=currency, truth=truth, scale=100.0),)
     return Section("What we earned", tuple(text), tuple(shown), (), picture)

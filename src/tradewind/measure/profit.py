@@ -136,7 +136,7 @@ def units(found: Sample) -> Units:
     n = int(place.max()) + 1 if place.size else 0
 
     def total(values: Any) -> Floats:
-        return np.bincount(place, weights=np.asarray(values, dtype=np.float64), minlength=n)
+        return np.bincount(place, weights=np.asarray(values, dtype=np.float64), minlength=n).astype(np.float64)
 
     acting = total(found.acted) > 0
     arms = total(found.treated)

@@ -1,0 +1,70 @@
+"""What learning did, as sections of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from tradewind.learn.base import Recommender
+from tradewind.learn.evaluate import Evaluation, evaluate
+from tradewind.learn.registry import Version
+from tradewind.learn.sequences import Sequences
+from tradewind.types import Report, Section
+
+COLUMNS = ("ndcg", "recall", "mrr", "coverage", "diversity", "novelty")
+
+
+def learned(log: Sequences, version: Version, *, value_rows: int, as_of: datetime, more: Sequence[Section] = ()) -> Report:
+    """Report on a fit: what was read, what is active now."""
+    text = (
+        (
+            f'Active recommender: "{version.card["recommend"]}", version {version.version}, '
+            f"from {len(log.at):,} events of {len(log):,} customers over {version.card['items']:,} items before {as_of:%Y-%m-%d %H:%M} UTC."
+        ),
+        f"Value of offers: learned from {value_rows:,} logged decisions with outcomes."
+        if value_rows
+        else "Value of offers: the prior. No outcomes of decisions were collected yet, so the first plan explores.",
+    )
+    meta: dict[str, Any] = {"version": version.version, "recommend": version.card["recommend"], "value_rows": value_rows}
+    return Report("What was learned", as_of, [Section("Models", text), *more], meta=meta)
+
+
+def comparison(log: Sequences, cut: datetime, *, size: str | None, seed: int, progress: Callable[[float, str], None]) -> Evaluation:
+    """Measure every recommender of the shelf on a global time split at ``cut``."""
+    from tradewind.learn.category import Category
+    from tradewind.learn.fallback import Fallback
+    from tradewind.learn.transformer import Transformer
+
+    progress(0.0, "comparing recommenders")
+    models: list[Recommender | str] = [Fallback(size=size, seed=seed), Category()]
+    if size is not None:
+        models.append(Transformer(size=size, seed=seed))
+    return evaluate(models, log, cut, seed=seed)
+
+
+def compared(log: Sequences, cut: datetime, *, size: str | None, seed: int, progress: Callable[[float, str], None]) -> Section:
+    """The comparison as a section; see :func:`comparison`."""
+    return section(comparison(log, cut, size=size, seed=seed, progress=progress))
+
+
+def section(found: Evaluation) -> Section:
+    """An evaluation as a section of a report: one row per model, "all" and "new" apart, best first."""
+    split = found.split
+    text = (
+        (
+            f"Full ranking of the whole catalogue for {split['users']:,} customers who bought in the {split['horizon_days']:g} days "
+            f"from {split['cut'][:10]}; models saw only what came before. Split {split['hash'][:12]}. "
+            f"{split['cold_customers']:.1%} of them had no history; {split['cold_items']:.1%} of what they bought had never been seen."
+        ),
+        '"all" counts repeat purchases, "new" only items that the customer had never bought. Intervals are 95 % bootstraps over customers.',
+    )
+    rows = []
+    for row in sorted(found.rows, key=lambda r: (r.view, -r.estimates["ndcg"].value)):
+        shown: dict[str, Any] = {"view": row.view, "model": row.model}
+        for name in COLUMNS:
+            e = row.estimates[name]
+            label = f"{name}@{row.k}" if name in ("ndcg", "recall", "mrr") else name
+            shown[label] = f"{e.value:.4f}" if e.low is None or e.high is None else f"{e.value:.4f} [{e.low:.4f}, {e.high:.4f}]"
+        rows.append(shown)
+    return Section("How well the recommenders rank", text, (), tuple(rows))

@@ -1,0 +1,391 @@
+"""The shop: one object whose six verbs are the loop. The only module that knows all six rooms.
+
+>>> shop = Shop.open("harbour/")          # doctest: +SKIP
+>>> shop.collect("events.parquet")        # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from tradewind.errors import InputError, StateError, unknown
+from tradewind.types import Report, Section, money, utc
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tradewind.collect.report import CollectReport
+    from tradewind.compose.compose import Composed
+    from tradewind.decide.plan import Plan
+    from tradewind.decide.value import ValueModel
+    from tradewind.deliver.channels.base import Channel
+    from tradewind.deliver.deliver import Delivered
+    from tradewind.engine.home import Home
+    from tradewind.learn.base import Recommender
+    from tradewind.learn.sequences import Sequences
+
+Progress = Callable[[float, str], None]
+
+CHANNEL_COSTS = {"email": 1, "sms": 5, "push": 1, "inapp": 0}  # minor units a contact, unless the caller says otherwise
+SHORTLIST = 20  # items per customer that the recommender hands to the decision
+TEST_DAYS = 28  # of the global time split when models are compared
+
+
+def _quiet(_share: float, _what: str) -> None:
+    return
+
+
+class Shop:
+    """A shop's data, models, plans and messages at one address. Use it in a ``with`` block, or call :meth:`close`.
+
+    ``now`` is the shop's clock, replaceable for replays and tests; every method also takes its time explicitly.
+    """
+
+    def __init__(self, home: Home, *, now: Callable[[], datetime] | None = None) -> None:
+        self.home = home
+        self.now = now or (lambda: datetime.now(UTC))
+
+    @classmethod
+    def open(cls, url: str | Path, *, create: bool = True, now: Callable[[], datetime] | None = None) -> Shop:
+        """Open the shop at ``url``: a folder, ``postgresql://...?root=FOLDER`` or ``spark:///FOLDER``.
+
+        Raises
+        ------
+        InputError, NotFound, StateError
+            The address is wrong, there is no shop and ``create`` is false, or its ledger cannot be used.
+        """
+        from tradewind.engine.home import Home
+
+        return cls(Home.open(url, create=create), now=now)
+
+    def close(self) -> None:
+        """Let go of files and connections; safe to call twice."""
+        self.home.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Shop({str(self.home.root)!r})"
+
+    # -- collect ------------------------------------------------------------------------------------------------------
+
+    def collect(self, source: str | Path | pa.Table, *, mapping: Any = None, progress: Progress | None = None) -> CollectReport:
+        """Take files, a folder, a database URL, or an Arrow table of the schema; idempotent.
+
+        ``mapping`` (a TOML file or a ``MappingFile``) says how columns become Tradewind's; ``tradewind map`` drafts one.
+        Unsubscribes and complaints among the events withdraw consent at once.
+        """
+        import pyarrow as pa
+
+        from tradewind.collect.withdrawals import withdraw_from_log
+
+        if isinstance(source, pa.Table):
+            from tradewind.collect.memory import collect_table
+
+            report = collect_table(self.home, source, now=self.now())
+        else:
+            from tradewind.collect.ingest import collect
+
+            report = collect(self.home, source, mapping=mapping, now=self.now(), progress=progress)
+        if any(count.table == "events" and count.stored for count in report.counts):
+            withdraw_from_log(self.home)
+        return report
+
+    # -- learn --------------------------------------------------------------------------------------------------------
+
+    def learn(
+        self,
+        *,
+        recommend: str = "fallback",
+        size: str | None = None,
+        as_of: datetime | str | None = None,
+        evaluate: bool = False,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Report:
+        """Fit the recommender and the value model; with ``evaluate`` compare all recommenders on a global time split first.
+
+        ``as_of`` defaults to just after the last event. The value model learns from all plans whose outcomes were
+        collected; without any it stays at its prior. Killed and run again, the same models come out.
+        """
+        from tradewind import plugins
+        from tradewind.learn.registry import publish
+        from tradewind.learn.sequences import sequences
+
+        step = progress or _quiet
+        cut = self._cut(as_of)
+        model = self._recommender(recommend, size=size, seed=seed, known=plugins.names("learn"))
+        step(0.05, "reading histories")
+        log = sequences(self.home.tables, as_of=cut)
+        sections = [self._evaluated(log, cut, size=size, seed=seed, progress=step)] if evaluate else []
+        step(0.4, f"fitting {recommend}")
+        model.fit(log, as_of=cut)
+        card = {"recommend": recommend, "params": model.params(), "customers": len(log), "items": len(model.items), "events": len(log.at)}
+        version = publish(self.home, "recommend", model.save, as_of=cut, card=card, now=self.now())
+        step(0.9, "fitting the value of offers")
+        value = self._fit_value()
+        from tradewind.learn.report import learned
+
+        return learned(log, version, value_rows=value.rows, as_of=cut, more=sections)
+
+    def _recommender(self, name: str, *, size: str | None, seed: int, known: Mapping[str, str]) -> Recommender:
+        import inspect
+
+        from tradewind import plugins
+        from tradewind.learn.base import Recommender
+
+        if name not in known:
+            raise unknown("recommender", name, known)
+        kind = plugins.load("learn", name, what="recommender")
+        assert issubclass(kind, Recommender)
+        takes = inspect.signature(kind).parameters
+        given: dict[str, Any] = {"size": size, "seed": seed}
+        if size is not None and "size" not in takes:
+            raise InputError(f'Recommender "{name}" has no size. Leave it out, or choose "transformer" or "fallback".')
+        model: Recommender = kind(**{key: value for key, value in given.items() if key in takes and value is not None})
+        return model
+
+    def _evaluated(self, log: Sequences, cut: datetime, *, size: str | None, seed: int, progress: Progress) -> Section:
+        from tradewind.learn.report import compared
+
+        return compared(
+            log, cut - timedelta(days=TEST_DAYS), size=size, seed=seed, progress=lambda share, what: progress(0.05 + 0.35 * share, what)
+        )
+
+    def _fit_value(self) -> ValueModel:
+        from tradewind.decide.plan import Plan
+        from tradewind.decide.value import ValueModel
+        from tradewind.learn.registry import publish
+
+        outcomes = self.home.tables.to_arrow(self.home.tables.get("outcomes"))
+        model = ValueModel()
+        if outcomes.num_rows == 0:
+            return model
+        import pyarrow.compute as pc
+
+        logs = []
+        for plan_id in pc.unique(outcomes["plan_id"]).to_pylist():
+            mine = outcomes.filter(pc.equal(outcomes["plan_id"], plan_id))
+            if pc.any(mine["matured"]).as_py():
+                logs.append((Plan.load(self.home, plan_id), mine))
+        if logs:
+            model = model.fit(logs)
+            last = max(utc(plan.meta["as_of"]) for plan, _ in logs)
+            publish(self.home, "value", model.save, as_of=last, card={"plans": len(logs), "rows": model.rows}, now=self.now())
+        return model
+
+    # -- decide -------------------------------------------------------------------------------------------------------
+
+    def decide(
+        self,
+        *,
+        offers: Sequence[str] | None = None,
+        channels: Sequence[str] | Mapping[str, int] | None = None,
+        budget: str = "0",
+        holdout: float = 0.1,
+        window_days: int = 14,
+        as_of: datetime | str | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Plan:
+        """Choose for every customer an offer, an item and a channel, or nothing, and commit the plan.
+
+        ``offers`` names kinds or ids (all when None); ``channels`` names channels, or maps them to the cost of one
+        contact in minor units; ``budget`` is money for discounts and contacts, such as ``"2000 CNY"``; ``holdout`` is the
+        share of customers who get nothing, to measure against.
+
+        Raises
+        ------
+        StateError
+            Nothing was learned yet, or there is no event at all.
+        """
+        from tradewind.collect.consent import Consents
+        from tradewind.decide.policy import Request, decide
+        from tradewind.decide.read import read_offers
+        from tradewind.learn.profiles import profiles
+
+        step = progress or _quiet
+        cut = self._cut(as_of)
+        amount, currency = self._budget(budget)
+        costs = self._channels(channels)
+        step(0.1, "profiles")
+        people = profiles(self.home.tables, as_of=cut)
+        step(0.4, "shortlists")
+        shortlist = self._shortlist(cut)
+        step(0.7, "offers")
+        allowed = Consents(self.home).sendable()
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        plan = decide(
+            Request(
+                as_of=cut,
+                profiles=people,
+                offers=read_offers(self.home.tables, only=offers),
+                items=self.home.tables.to_arrow(self.home.tables.get("items")),
+                allowed=allowed.filter(pc.is_in(allowed["channel"], value_set=pa.array(list(costs)))),
+                channels=costs,
+                budget=amount,
+                currency=currency,
+                salt=self.home.settings.salt,
+                seed=seed,
+                shortlist=shortlist,
+                holdout=holdout,
+                model=self._value(),
+                window_days=window_days,
+                margin=self.home.settings.margin,
+                zone=self.home.settings.zone,
+            )
+        )
+        step(0.95, "committing")
+        plan.commit(self.home, self.now())
+        return plan
+
+    def _shortlist(self, cut: datetime) -> pa.Table:
+        import numpy as np
+
+        from tradewind.learn import base
+        from tradewind.learn.registry import active
+        from tradewind.learn.sequences import sequences
+
+        model = base.load(active(self.home, "recommend").path)
+        histories = sequences(self.home.tables, as_of=cut)
+        items = self.home.tables.to_arrow(
+            self.home.tables.get("items").select("item", "price", "stock", "available_from", "available_until")
+        )
+        sellable = {
+            row["item"]
+            for row in items.to_pylist()
+            if row["price"] and (row["stock"] is None or row["stock"] > 0)
+            and (row["available_from"] is None or row["available_from"] <= cut)
+            and (row["available_until"] is None or row["available_until"] > cut)
+        }  # fmt: skip
+        allowed = np.array([item in sellable for item in model.items], dtype=bool)
+        ranking = model.recommend(histories, k=SHORTLIST, exclude_seen=["purchase"], allowed=allowed)
+        return ranking.table()
+
+    def _value(self) -> ValueModel | None:
+        from tradewind.decide.value import ValueModel
+        from tradewind.learn.registry import active
+
+        try:
+            version = active(self.home, "value")
+        except StateError:
+            return None  # no outcome yet: the plan says that its values are the prior
+        return ValueModel.load(version.path)
+
+    def _budget(self, budget: str) -> tuple[int, str]:
+        known = self.home.settings.currency
+        if known is None:
+            raise StateError("The shop has no currency yet. Collect its data first; the mapping file says the currency.")
+        if budget.strip() in ("", "0"):
+            return 0, known
+        amount, currency = money(budget, what="budget")
+        if currency != known:
+            raise InputError(f"budget: the shop sells in {known}; got {currency}. Give the budget in {known}.")
+        return amount, currency
+
+    def _channels(self, channels: Sequence[str] | Mapping[str, int] | None) -> dict[str, int]:
+        if isinstance(channels, Mapping):
+            return dict(channels)
+        for name in channels or ():
+            if name not in CHANNEL_COSTS:
+                raise unknown("channel", name, CHANNEL_COSTS)
+        return {name: CHANNEL_COSTS[name] for name in (channels or CHANNEL_COSTS)}
+
+    def _cut(self, as_of: datetime | str | None) -> datetime:
+        self.home.log.compact(now=self.now())  # what waits in the inbox counts, too
+        if as_of is not None:
+            return utc(as_of, what="as_of")
+        events = self.home.tables.events()
+        last = self.home.tables.to_arrow(events.aggregate(at=events.at.max()))["at"][0].as_py()
+        if last is None:
+            raise StateError(f"The shop has no events yet. Run: tradewind collect FILES --shop {self.home.root}")
+        found: datetime = last
+        return found + timedelta(microseconds=1)
+
+    # -- plans --------------------------------------------------------------------------------------------------------
+
+    def plan(self, plan_id: str | None = None) -> Plan:
+        """A committed plan by its id (or the beginning of it), or the newest.
+
+        Raises
+        ------
+        StateError, NotFound
+            There is no plan yet, or none of that id.
+        """
+        from sqlalchemy import select
+
+        from tradewind.decide.plan import Plan
+        from tradewind.engine.ledger import plans
+
+        with self.home.ledger.read() as connection:
+            known = connection.execute(select(plans.c.plan_id).order_by(plans.c.created_at.desc())).scalars().all()
+        if not known:
+            raise StateError(f"The shop has no plan yet. Run: tradewind decide --shop {self.home.root}")
+        found = [one for one in known if plan_id is None or one.startswith(plan_id)]
+        if not found or (plan_id is not None and len(found) > 1):
+            raise unknown("plan", str(plan_id), known)
+        return Plan.load(self.home, found[0])
+
+    # -- compose, deliver, measure ------------------------------------------------------------------------------------
+
+    def compose(self, plan: Plan, *, locale: str | None = None, seed: int = 0) -> Composed:
+        """Write and check the messages of a plan; ``locale`` forces one language, else each customer's own is used."""
+        from tradewind.compose.compose import compose
+
+        return compose(self.home, plan, locale=locale, now=self.now(), seed=seed)
+
+    def deliver(
+        self,
+        plan: Plan,
+        *,
+        dry_run: bool = True,
+        to: str | Channel | Mapping[str, Channel] = "file",
+        progress: Progress | None = None,
+    ) -> Delivered:
+        """Hand off what is ready and due. Sends only with ``dry_run=False``; ``to`` names or is the sender.
+
+        ``"file"`` writes JSON lines into the shop's ``outbox`` folder, ``"console"`` prints, ``"smtp"`` needs a
+        configured sender: pass a ``Smtp`` channel.
+        """
+        from tradewind.deliver.channels.outbox import Outbox
+        from tradewind.deliver.deliver import deliver
+
+        sender = Outbox() if dry_run else self._sender(to)
+        return deliver(self.home, plan.plan_id, channels=sender, now=self.now, dry_run=dry_run, progress=progress)
+
+    def _sender(self, to: str | Channel | Mapping[str, Channel]) -> Channel | Mapping[str, Channel]:
+        if not isinstance(to, str):
+            return to
+        from tradewind import plugins
+
+        kind = plugins.load("deliver.channels", to, what="channel file")
+        if to == "file":
+            sender: Channel = kind(self.home.root / "outbox")
+        elif to in ("outbox", "console"):
+            sender = kind()
+        else:
+            raise InputError(f'Sender "{to}" needs settings: build it and pass it as to=..., see docs/deliver.md.')
+        return sender
+
+    def measure(
+        self, plan: Plan, *, as_of: datetime | str | None = None, truth: float | None = None, more: Sequence[Section] = ()
+    ) -> Report:
+        """What a plan earned against its holdout; ``as_of`` defaults to the end of its window, or now when that is earlier."""
+        from tradewind.measure.measure import measure
+
+        if as_of is None:
+            end = utc(plan.meta["as_of"]) + timedelta(days=float(plan.meta["window_days"]))
+            cut = min(end, self.now())
+        else:
+            cut = utc(as_of, what="as_of")
+        return measure(self.home, plan, as_of=cut, truth=truth, more=more)

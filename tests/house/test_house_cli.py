@@ -1,0 +1,67 @@
+"""The command line's surface is a list, and its errors are for people."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import typer.main
+
+from tradewind.cli import app
+
+SURFACE = {
+    "collect": {"--shop", "--mapping", "--json"},
+    "map": {"--json"},
+    "learn": {"--shop", "--recommend", "--size", "--as-of", "--evaluate", "--seed", "--json"},
+    "decide": {"--shop", "--budget", "--holdout", "--offer", "--channel", "--window-days", "--as-of", "--seed", "--json"},
+    "compose": {"--shop", "--plan", "--locale", "--json"},
+    "deliver": {"--shop", "--plan", "--dry-run", "--to", "--json"},
+    "measure": {"--shop", "--plan", "--as-of", "--html", "--json"},
+    "explain": {"--shop", "--plan", "--json"},
+    "run": {"--shop", "--mapping", "--budget", "--holdout", "--recommend", "--as-of", "--locale", "--seed", "--json"},
+    "demo": {"--size", "--rounds", "--seed", "--json"},
+    "doctor": {"--shop", "--json"},
+}
+
+
+def tradewind(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "tradewind", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_commands_and_flags_are_this_list() -> None:
+    group = typer.main.get_command(app)
+    found = {
+        name: {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+        for name, command in group.commands.items()  # type: ignore[attr-defined]
+    }
+    assert found == SURFACE
+
+
+def test_every_command_explains_itself(tmp_path: Path) -> None:
+    done = tradewind("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for name in SURFACE:
+        assert name in done.stdout
+
+
+def test_an_error_says_what_to_do_and_nothing_else(tmp_path: Path) -> None:
+    done = tradewind("collect", "nowhere.parquet", "--shop", "shop", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nowhere.parquet" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_errors_for_machines_are_json(tmp_path: Path) -> None:
+    done = tradewind("decide", "--shop", "nothing-here", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"] == "NotFound"
+
+
+def test_doctor_looks_at_a_machine_without_a_shop(tmp_path: Path) -> None:
+    done = tradewind("doctor", "--shop", "nothing-here", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    findings = {row["name"]: row["level"] for row in json.loads(done.stdout)}
+    assert findings["python"] == "PASS"
+    assert findings["shop"] == "WARN"
