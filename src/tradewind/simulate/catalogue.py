@@ -99,7 +99,7 @@ def make(seed: int, *, items: int, leaves: int, weeks: int) -> Catalogue:
         tier=tier,
         style=style,
         price=price,
-        cost=(price * draw.uniform(0.52, 0.66, count)).astype(np.int64),
+        cost=(price * draw.uniform(0.64, 0.74, count)).astype(np.int64),
         quality=quality,
         returned=np.clip(base_return * np.exp(-0.5 * quality), 0.01, 0.15),
         weight=(rank + 2.0) ** -0.9,

@@ -68,7 +68,7 @@ def chances(people: People, window: Window, contacts: Contacts, *, tired: Floats
     like = shelf.likeness(people, row, contacts.item)
     hour = (window.start.hour + contacts.x.astype(np.int64) + season.offsets(window.start)[people.zone[row]]) % 24
     level = folk.alive(people, np.array([window.day]))[:, 0]
-    engaged = 0.3 + 0.7 * np.minimum(1.0, level / people.settle)
+    engaged = 0.4 + 0.6 * np.minimum(1.0, level / people.settle)
     fresh = np.exp(-people.tire[row] * tired)
     opened = people.open[row, contacts.channel] * season.fit(people.peak[row], hour) * engaged[row] * fresh
 

@@ -132,7 +132,7 @@ class Shelf:
         """How well items suit customers, 0-1: favourite category, own price tier, own style; 0.3 where no item is named."""
         items = self.catalogue
         best = people.taste.max(axis=1)
-        taste = people.taste[rows, items.leaf[item]] / best[rows]
-        tier = np.array([1.0, 0.7, 0.4])[np.abs(items.tier[item] - people.tier[rows])]
-        style = np.where(items.style[item] == people.style[rows], 1.0, 0.7)
+        taste = np.sqrt(people.taste[rows, items.leaf[item]] / best[rows])
+        tier = np.array([1.0, 0.75, 0.5])[np.abs(items.tier[item] - people.tier[rows])]
+        style = np.where(items.style[item] == people.style[rows], 1.0, 0.75)
         return np.where(item >= 0, taste * tier * style, 0.3)
