@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from tradewind import schema
+from tradewind import plugins, schema
 from tradewind.collect.vault import Vault
 from tradewind.deliver import checks, rules
 from tradewind.deliver.channels.base import Channel
@@ -116,6 +116,15 @@ def deliver(
         dry_run=dry_run,
         outbox=sink,
     )
+
+
+def channel(home: Home, name: str, *, environment: Mapping[str, str]) -> Channel:
+    """The sender ``name`` (a file of ``deliver/channels``) as this shop uses it, set up from ``environment``.
+
+    Raises NotFound for an unknown name and InputError for a setting that is missing.
+    """
+    made: Channel = plugins.load("deliver.channels", name, what="sender").configured(home, environment)
+    return made
 
 
 def _named(channels: Senders) -> dict[str, Channel]:

@@ -46,7 +46,14 @@ class Links:
     def __post_init__(self) -> None:
         parts = urlsplit(self.base)
         local = parts.hostname in ("localhost", "127.0.0.1", "::1")
-        if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and local)) or parts.query or parts.fragment:
+        plain = self.base.isascii() and self.base.isprintable() and not set(self.base) & set(' <>"') and len(self.base) <= 200
+        if (
+            not plain
+            or not parts.hostname
+            or not (parts.scheme == "https" or (parts.scheme == "http" and local))
+            or parts.query
+            or parts.fragment
+        ):
             raise InputError(f'Links need an https address such as "https://shop.example/t"; got "{self.base}".')
         if len(self.key) < 32:
             raise InputError(f'A key for links has 32 bytes or more; got {len(self.key)}. Take Vault(home).key("links").')

@@ -17,12 +17,16 @@ crash its messages are sent again; those of all other channels are not.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tradewind.errors import TradewindError
 from tradewind.types import Message, Receipt
+
+if TYPE_CHECKING:
+    from tradewind.engine.home import Home
 
 
 class Uncertain(TradewindError):
@@ -39,6 +43,11 @@ class Channel(ABC):
     def provider(self) -> str:
         """Who takes the messages and remembers their ids, without secrets: after a crash only the same one is tried again."""
         return type(self).__name__.lower()
+
+    @classmethod
+    def configured(cls, home: Home, environment: Mapping[str, str]) -> Self:  # noqa: ARG003 - the default needs neither
+        """The channel as a shop uses it when it is asked for by name; raises InputError when a setting is missing."""
+        return cls()
 
     @abstractmethod
     def send(self, message: Message, *, address: str | None, at: datetime) -> Receipt:

@@ -12,16 +12,20 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from tradewind.deliver.channels.base import Channel, accepted
 from tradewind.deliver.links import Links
 from tradewind.errors import InputError, Transient
 from tradewind.types import Message, Receipt
+
+if TYPE_CHECKING:
+    from tradewind.engine.home import Home
 
 BLOCK = 1 << 20  # bytes per read
 
@@ -54,6 +58,11 @@ class File(Channel):
 
     def __repr__(self) -> str:
         return f"File({str(self.folder)!r})"
+
+    @classmethod
+    def configured(cls, home: Home, environment: Mapping[str, str]) -> Self:
+        """The shop's ``outbox`` folder; with ``TRADEWIND_FILE_ADDRESSES=yes`` lines hold the address."""
+        return cls(home.root / "outbox", addresses=environment.get("TRADEWIND_FILE_ADDRESSES") == "yes")
 
     @property
     def provider(self) -> str:

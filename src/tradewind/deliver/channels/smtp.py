@@ -10,18 +10,24 @@ from __future__ import annotations
 import re
 import smtplib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as POLICY
 from email.utils import format_datetime
+from typing import TYPE_CHECKING, Self
+from urllib.parse import unquote, urlsplit
 
+from tradewind.collect.vault import Vault
 from tradewind.deliver.channels.base import Channel, Uncertain, accepted
 from tradewind.deliver.links import Links
 from tradewind.errors import InputError, StateError, Terminal, Transient
 from tradewind.types import Message, Receipt
+
+if TYPE_CHECKING:
+    from tradewind.engine.home import Home
 
 TLS = ("starttls", "implicit", "none")
 _BROKEN = (smtplib.SMTPServerDisconnected, OSError)  # OSError covers time-outs and resets
@@ -38,6 +44,21 @@ class Server:
     password: str | None = field(default=None, repr=False)
     timeout: float = 30.0  # seconds per answer
     context: ssl.SSLContext | None = field(default=None, repr=False)  # None: the system's certificates
+
+    @classmethod
+    def parse(cls, url: str) -> Server:
+        """Read ``smtp://`` (STARTTLS), ``smtps://`` (implicit TLS) or, on loopback, ``smtp+plain://`` user:password@host:port."""
+        parts = urlsplit(url)
+        known = {"smtp": ("starttls", 587), "smtps": ("implicit", 465), "smtp+plain": ("none", 25)}
+        try:
+            (tls, usual), port = known[parts.scheme], parts.port
+        except (KeyError, ValueError):
+            tls, usual, port = "", 0, None
+        if not tls or not parts.hostname:
+            # The text may hold a password, so it is not shown.
+            raise InputError('The SMTP server must be a URL such as "smtp://user:password@mail.example:587"; smtps:// is implicit TLS.')
+        user, password = (None if text is None else unquote(text) for text in (parts.username, parts.password))
+        return cls(parts.hostname, port or usual, tls=tls, user=user, password=password)
 
     def check(self) -> None:
         """Raise InputError for a value that is not allowed."""
@@ -62,6 +83,19 @@ class Smtp(Channel):
     def __repr__(self) -> str:
         return f"Smtp({self.server!r}, sender={self.sender!r})"
 
+    @classmethod
+    def configured(cls, home: Home, environment: Mapping[str, str]) -> Self:
+        """From ``TRADEWIND_SMTP`` (a URL, see :meth:`Server.parse`), ``TRADEWIND_SENDER`` and ``TRADEWIND_LINKS`` (https)."""
+        missing = [name for name in ("TRADEWIND_SMTP", "TRADEWIND_SENDER", "TRADEWIND_LINKS") if not environment.get(name)]
+        if missing:
+            raise InputError(
+                f"The channel smtp needs {', '.join(missing)} in the environment: "
+                'for example TRADEWIND_SMTP="smtp://user:password@mail.example:587", TRADEWIND_SENDER="Harbour <news@harbour.example>", '
+                'TRADEWIND_LINKS="https://harbour.example/t".'
+            )
+        links = Links(environment["TRADEWIND_LINKS"], Vault(home).key("links"))
+        return cls(Server.parse(environment["TRADEWIND_SMTP"]), sender=environment["TRADEWIND_SENDER"], links=links)
+
     @property
     def provider(self) -> str:
         """Host and port."""
@@ -71,7 +105,7 @@ class Smtp(Channel):
         """Hand one e-mail to the server; see :class:`Channel` for what is raised."""
         recipient = _mailbox(address)
         sender = _sender(self.sender)
-        data = _wire(self._mime(message, sender, recipient, at))
+        data = _wire(self._mime(message, sender, recipient, at), self.links.unsubscribe(message))
         smtp = self._ready(sender.addr_spec)
         self._certain(smtp, lambda: smtp.rcpt(recipient), at_risk="recipient")
         self._certain(smtp, lambda: smtp.docmd("DATA"), at_risk="text", good=354)
@@ -110,6 +144,8 @@ class Smtp(Channel):
         if code == 421 and reused:  # the server ended an old connection
             self._drop()
             return self._ready(sender)
+        if 500 <= code < 600:
+            raise StateError(f"{self.provider} refuses mail from {sender} ({code}). Correct the sender or the log-in, then deliver again.")
         if code != 250:
             self._refused(code, "sender")
         return smtp
@@ -128,6 +164,7 @@ class Smtp(Channel):
             smtp.ehlo_or_helo_if_needed()
             if server.tls == "starttls":
                 smtp.starttls(context=context)
+                smtp.ehlo_or_helo_if_needed()  # the server forgot who we are
             if server.user is not None:
                 smtp.login(server.user, server.password or "")
         except ssl.SSLCertVerificationError as error:
@@ -175,7 +212,6 @@ class Smtp(Channel):
     # -- the text ----------------------------------------------------------------------------------------------------
 
     def _mime(self, message: Message, sender: Address, recipient: str, at: datetime) -> EmailMessage:
-        url = self.links.unsubscribe(message)
         parts = self.links.fill(message).parts
         if "subject" not in parts or "body" not in parts:
             raise Terminal(f"an e-mail needs the parts subject and body; got {', '.join(sorted(parts))}")
@@ -187,8 +223,6 @@ class Smtp(Channel):
             mail["Date"] = format_datetime(at)
             mail["Message-ID"] = f"<{re.sub(r'[^A-Za-z0-9._-]', '-', message.message_id)}@{sender.domain}>"
             mail["Content-Language"] = message.locale
-            mail["List-Unsubscribe"] = f"<{url}>"
-            mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
         except (ValueError, IndexError) as error:
             raise Terminal(f"a header of this message is not allowed ({type(error).__name__})") from None
         mail.set_content(parts["body"])
@@ -227,9 +261,11 @@ def _sender(text: str) -> Address:
     return Address(display_name=address.display_name, addr_spec=address.addr_spec)
 
 
-def _wire(mail: EmailMessage) -> bytes:
+def _wire(mail: EmailMessage, unsubscribe: str) -> bytes:
     """The bytes after DATA: CRLF line ends, doubled leading dots, and the final dot (RFC 5321, 4.5.2)."""
-    text = mail.as_bytes(policy=POLICY)
+    # The library would cut a long address into encoded words, which mail clients do not put together again.
+    one_click = f"List-Unsubscribe: <{unsubscribe}>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n".encode("ascii")
+    text = one_click + mail.as_bytes(policy=POLICY)
     text = re.sub(rb"(?m)^\.", b"..", text)
     return text + (b"" if text.endswith(b"\r\n") else b"\r\n") + b".\r\n"
 

@@ -38,7 +38,10 @@ class Clock:
 def people(home: Home, names: Sequence[str], *, channel: str = "email", granted: bool = True) -> None:
     """Customers with an address and a consent."""
     Vault(home).put(
-        pa.table({"customer": names, "channel": [channel] * len(names), "address": [f"{name}@mail.example" for name in names]}, schema=schema.CONTACTS)
+        pa.table(
+            {"customer": names, "channel": [channel] * len(names), "address": [f"{name}@mail.example" for name in names]},
+            schema=schema.CONTACTS,
+        )
     )
     consent(home, names, channel=channel, granted=granted, at=START - timedelta(days=1))
 
@@ -53,7 +56,12 @@ def message(customer: str, *, step: str = "1", channel: str = "email", plan_id: 
     """A message whose id follows from who gets it and the step."""
     decision = hashlib.sha256(f"{plan_id}|{customer}|{step}".encode()).hexdigest()
     settings = {
-        "parts": {"subject": f"Hello {step}", "preheader": "", "body": f"Words.\n.dot\nStop: {UNSUBSCRIBE}", "html": f'<a href="{UNSUBSCRIBE}">stop</a>'},
+        "parts": {
+            "subject": f"Hello {step}",
+            "preheader": "",
+            "body": f"Words.\n.dot\nStop: {UNSUBSCRIBE}",
+            "html": f'<a href="{UNSUBSCRIBE}">stop</a>',
+        },
         "components": ("hook-1",),
         "facts": "f" * 64,
         "writer": "components",
@@ -113,4 +121,6 @@ def sent(home: Home, *, now: datetime) -> list[str]:
     """Message ids of the ``sent`` events in the log, in order."""
     home.log.compact(now=now)
     table = home.tables.to_arrow(home.tables.events())
-    return sorted(name.removeprefix("sent-") for name, kind in zip(table["id"].to_pylist(), table["kind"].to_pylist(), strict=True) if kind == "sent")
+    return sorted(
+        name.removeprefix("sent-") for name, kind in zip(table["id"].to_pylist(), table["kind"].to_pylist(), strict=True) if kind == "sent"
+    )
