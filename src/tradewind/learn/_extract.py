@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tradewind.learn._grains import Expr, Moment, Shelf, channel_code, past
+from tradewind.learn._run import batches
 from tradewind.learn.sequences import EVENT_ARRAYS, KINDS, Sequences, lookup
 
 if TYPE_CHECKING:
     from tradewind.engine.tables import Tables
-
-BATCH = 200_000
 
 
 def extract(tables: Tables, *, as_of: datetime, last: int | None, kinds: Sequence[str] | None) -> Sequences:
@@ -40,7 +38,7 @@ def extract(tables: Tables, *, as_of: datetime, last: int | None, kinds: Sequenc
         "value": np.zeros(offsets[-1], np.int64),
         "channel": np.full(offsets[-1], -1, np.int8),
     }
-    for batch in _batches(tables, _numbered(tables, events, shelf, people, last)):
+    for batch in batches(tables, _numbered(tables, events, shelf, people, last)):
         columns = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names}
         place = offsets[columns["row"].astype(np.int64) + 1] - 1 - columns["back"].astype(np.int64)
         for name, target in arrays.items():
@@ -73,17 +71,3 @@ def _numbered(tables: Tables, events: Expr, shelf: Shelf, people: pa.Table, last
         "row", "kind", "channel", at=joined.us, value=joined.paid, item=joined.code.coalesce(-1), back=ibis.row_number().over(window)
     )
     return numbered if last is None else numbered.filter(numbered.back < last)
-
-
-def _batches(tables: Tables, expression: Expr) -> Iterator[pa.RecordBatch]:
-    if tables.backend != "duckdb":
-        yield from tables.to_arrow(expression).to_batches(BATCH)
-        return
-    # Not Ibis' own to_pyarrow_batches: it calls a method that DuckDB 2 no longer has. A view streams on 1.5 and on 2.
-    view = f"tw_{secrets.token_hex(8)}"
-    tables.con.create_view(view, expression)
-    try:
-        relation = tables.con.con.sql(f'SELECT * FROM "{view}"')
-        yield from relation.to_arrow_reader(BATCH) if hasattr(relation, "to_arrow_reader") else relation.fetch_arrow_reader(BATCH)
-    finally:
-        tables.con.con.execute(f'DROP VIEW IF EXISTS "{view}"')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import pyarrow as pa
 
 from tradewind.learn import features
 from tradewind.learn._grains import Expr, Moment, Shelf, from_us, past, time_us
+from tradewind.learn._run import kept
 from tradewind.schema import Channel
 
 if TYPE_CHECKING:
@@ -30,7 +33,8 @@ def profile_rows(tables: Tables, *, as_of: datetime) -> pa.Table:
     moment = Moment(as_of)
     events = past(tables, moment)
     shelf = Shelf.build(tables, events)
-    rows = tables.to_arrow(expression(tables, events, shelf, moment))
+    with ExitStack() as stack:
+        rows = tables.to_arrow(_derived(_joined(tables, _grains(tables, events, shelf, moment, stack), moment, stack), moment))
     named = {
         "top_category": _names(shelf.categories, rows["category_code"]),
         "top_brand": _names(shelf.brands, rows["brand_code"]),
@@ -44,15 +48,39 @@ def profile_rows(tables: Tables, *, as_of: datetime) -> pa.Table:
     return rows
 
 
-def expression(tables: Tables, events: Expr, shelf: Shelf, moment: Moment) -> Expr:
-    """One row per customer: all aggregates, the shop's totals, all derived features."""
+def _grains(tables: Tables, events: Expr, shelf: Shelf, moment: Moment, stack: ExitStack) -> Iterator[tuple[str, Expr]]:
+    """The tables that features aggregate, with their names; what two of them share is kept, and let go with ``stack``.
+
+    The events themselves are read again for each: a columnar scan of the few columns that a grain needs costs less time
+    and far less memory than keeping them.
+    """
+    codes = tables.memory(shelf.table().select(["item", "shelf_category", "shelf_brand", "band"]))
+    yield "activity", events
+    yield "orders", features.orders(events, moment)
+    yield "messages", features.messages(events)
+    yield "channels", features.channels(events, moment)
+    clock = stack.enter_context(kept(tables, features.clock(events)))
+    yield "clock", clock
+    yield "hours", features.hours(clock, moment)
+    taste = stack.enter_context(kept(tables, features.taste(events, codes, moment)))
+    yield "taste", taste
+    yield "categories", features.by_code(taste, "shelf_category")
+    yield "brands", features.by_code(taste, "shelf_brand")
+
+
+def _joined(tables: Tables, grains: Iterator[tuple[str, Expr]], moment: Moment, stack: ExitStack) -> Expr:
+    """One row per customer with the aggregates of all grains."""
     wide = None
-    for name, grain in grains(tables, events, shelf, moment).items():
-        summed = grain.group_by("customer").aggregate(**features.built(features.FEATURES[name], grain, moment))
+    for name, grain in grains:
+        built = features.built(features.FEATURES[name], grain, moment)
+        summed = stack.enter_context(kept(tables, grain.group_by("customer").aggregate(**built)))
         wide = summed if wide is None else wide.left_join(summed, "customer").drop("customer_right")
     wide = _with_customers(tables, wide, moment)
     counts = [name for grain in features.FEATURES.values() for name in grain if name not in NULLABLE]
-    wide = wide.mutate(**{name: wide[name].coalesce(0) for name in counts})
+    return stack.enter_context(kept(tables, wide.mutate(**{name: wide[name].coalesce(0) for name in counts})))
+
+
+def _derived(wide: Expr, moment: Moment) -> Expr:
     row = wide.cross_join(features.shop_totals(wide))
     return row.mutate(**features.built(features.DERIVED, row, moment))
 
@@ -65,24 +93,6 @@ def _with_customers(tables: Tables, wide: Expr, moment: Moment) -> Expr:
     both = people.drop("signed_up_at").outer_join(wide, "customer")
     both = both.filter(both.known | both.customer_right.notnull())
     return both.mutate(customer=both.customer.coalesce(both.customer_right)).drop("customer_right", "known")
-
-
-def grains(tables: Tables, events: Expr, shelf: Shelf, moment: Moment) -> dict[str, Expr]:
-    """The tables that features aggregate, by name."""
-    codes = tables.memory(shelf.table().select(["item", "shelf_category", "shelf_brand", "band"]))
-    clock = features.clock(events)
-    taste = features.taste(events, codes, moment)
-    return {
-        "activity": events,
-        "clock": clock,
-        "hours": features.hours(clock, moment),
-        "orders": features.orders(events, moment),
-        "taste": taste,
-        "categories": features.by_code(taste, "shelf_category"),
-        "brands": features.by_code(taste, "shelf_brand"),
-        "messages": features.messages(events),
-        "channels": features.channels(events, moment),
-    }
 
 
 def _names(names: NDArray[Any], codes: pa.ChunkedArray) -> pa.ChunkedArray:

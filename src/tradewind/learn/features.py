@@ -1,8 +1,8 @@
 """Every feature of a customer, each one small function, written once for all engines.
 
 A feature belongs to a *grain*: a table with several rows per customer that is made once and shared. Its function takes
-that table, and the :class:`Moment` ``now`` if it needs it, and returns an aggregate, which becomes a column of its own
-name. A *derived* feature takes the row of aggregates. To add a feature: write its function here under ``@feature(<grain>)`` or ``@derived``, and
+that table, and the :class:`Moment` ``now`` if it needs it, and returns an aggregate: a column of its own name. A *derived*
+feature takes the row of aggregates. To add a feature: write it here under ``@feature(<grain>)`` or ``@derived``, and
 name its column in ``profiles.PROFILE`` if the profile shall show it; the checks find it by itself.
 
 Portable subset: no ordered array aggregation, no ``first`` or ``arg_max`` (ties), no float sums, no engine's calendar

@@ -147,8 +147,8 @@ class Sequences:
 
 def lookup(table: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
     """``table[codes]``, with -1 where a code is -1."""
-    padded: NDArray[Any] = np.append(table, table.dtype.type(-1))
-    return padded[codes]
+    found: NDArray[Any] = np.append(table, table.dtype.type(-1))[codes]
+    return found
 
 
 def kind_codes(kinds: Sequence[str]) -> NDArray[np.int8]:
