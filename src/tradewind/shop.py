@@ -235,7 +235,7 @@ class Shop:
                 channels=costs,
                 budget=amount,
                 currency=currency,
-                salt=self.home.settings.salt,
+                salt=f"{self.home.settings.salt}/{cut.isoformat()}",  # each plan draws its holdout anew: docs/adr/0004
                 seed=seed,
                 shortlist=shortlist,
                 holdout=holdout,
