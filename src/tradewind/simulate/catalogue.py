@@ -60,7 +60,7 @@ class Catalogue:
         """Which items can be bought in a week: arrived, not discontinued and not out of stock."""
         out = rng.uniforms(self.seed, np.arange(len(self)), week + 10**6) < 0.03
         anchor = np.arange(len(self)) % self.per_leaf == 0  # so that no leaf is ever empty
-        return anchor | ((self.since <= week) & (week < self.until) & ~out)
+        return np.asarray(anchor | ((self.since <= week) & (week < self.until) & ~out))
 
     def stock(self, week: int) -> Ints:
         """Pieces in stock at the end of a week; 0 for what is not on sale."""
@@ -102,7 +102,7 @@ def make(seed: int, *, items: int, leaves: int, weeks: int) -> Catalogue:
         cost=(price * draw.uniform(0.64, 0.74, count)).astype(np.int64),
         quality=quality,
         returned=np.clip(base_return * np.exp(-0.5 * quality), 0.01, 0.15),
-        weight=(rank + 2.0) ** -0.9,
+        weight=np.power(rank + 2.0, -0.9).astype(np.float64),
         since=since,
         until=until,
         extras=extras,

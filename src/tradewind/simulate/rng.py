@@ -47,4 +47,4 @@ def pick(cdf: NDArray[np.float64], rows: NDArray[np.int64], u: NDArray[np.float6
     width = cdf.shape[1]
     flat = (cdf + np.arange(len(cdf))[:, None]).ravel()
     found = np.searchsorted(flat, rows + u, side="right") - rows * width
-    return np.clip(found, 0, width - 1)
+    return np.asarray(np.clip(found, 0, width - 1))

@@ -40,8 +40,8 @@ class Flow:
     """
 
     def __init__(self, people: People, window: Window, rate: Floats) -> None:
-        blocks = window.day + np.arange(window.days)
-        self.rate = rate[:, None] * folk.alive(people, blocks) * season.demands(window.start, window.days)[None, :]
+        blocks = window.day + np.arange(window.days, dtype=np.float64)
+        self.rate: Floats = np.asarray(rate[:, None] * folk.alive(people, blocks) * season.demands(window.start, window.days)[None, :])
         self.window = window
         self.peak = (people.peak - season.offsets(window.start)[people.zone]) % 24
         by_hour = np.roll(season.profile(), -window.start.hour, axis=1)  # blocks begin at the hour of ``start``

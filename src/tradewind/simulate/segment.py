@@ -1,0 +1,95 @@
+"""Events as Segment track calls (e-commerce spec v2, e-mail spec), one JSON object per line.
+
+https://segment.com/docs/connections/spec/ecommerce/v2/. The simulated shop's messaging tool uses the names of the e-mail spec
+for all channels and names the channel in ``properties.channel``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from tradewind.schema import Kind
+
+NAMES = {
+    Kind.VIEW: "Product Viewed",
+    Kind.SEARCH: "Products Searched",
+    Kind.WISH: "Product Added to Wishlist",
+    Kind.CART: "Product Added",
+    Kind.UNCART: "Product Removed",
+    Kind.CHECKOUT: "Checkout Started",
+    Kind.PURCHASE: "Order Completed",
+    Kind.REFUND: "Order Refunded",
+    Kind.REVIEW: "Product Reviewed",
+    Kind.REDEEM: "Coupon Applied",
+    Kind.SENT: "Email Delivered",
+    Kind.OPEN: "Email Opened",
+    Kind.CLICK: "Email Link Clicked",
+    Kind.UNSUBSCRIBE: "Unsubscribed",
+    Kind.COMPLAINT: "Email Marked as Spam",
+}
+
+
+def lines(events: pa.Table) -> Iterator[str]:
+    """Yield one track call per event; the lines of an order are the ``products`` of one call, at its first line's place."""
+    rows = events.to_pylist()
+    orders: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["kind"] == Kind.PURCHASE:
+            orders.setdefault(row["order_id"], []).append(row)
+    for row in rows:
+        group = orders.get(row["order_id"], []) if row["kind"] == Kind.PURCHASE else [row]
+        if row is group[0]:
+            yield json.dumps(_call(row, group), ensure_ascii=False, separators=(",", ":"))
+
+
+def _call(row: dict[str, Any], group: list[dict[str, Any]]) -> dict[str, Any]:
+    context = json.loads(row["context"])
+    return {
+        "type": "track",
+        "event": NAMES[Kind(row["kind"])],
+        "messageId": row["id"],
+        "userId": row["customer"],
+        "anonymousId": context["device"],
+        "timestamp": row["at"].isoformat().replace("+00:00", "Z"),
+        "context": {"device": {"id": context["device"], "type": "mobile"}, "sessionId": row["session"]},
+        "properties": {name: value for name, value in _properties(row, group).items() if value is not None},
+    }
+
+
+def _properties(row: dict[str, Any], group: list[dict[str, Any]]) -> dict[str, Any]:
+    kind = row["kind"]
+    common = {
+        "order_id": row["order_id"],
+        "currency": row["currency"],
+        "decision_id": row["decision_id"],
+        "offer": row["offer"],
+        "channel": row["channel"],
+    }
+    if kind in (Kind.PURCHASE, Kind.REFUND):
+        off = sum(line["discount"] or 0 for line in group)
+        total = sum(line["value"] for line in group)
+        sums = {"revenue": total / 100, "total": total / 100, "discount": off / 100, "coupon": row["offer"]}
+        return common | (sums if kind == Kind.PURCHASE else {"total": total / 100}) | {"products": [_product(line) for line in group]}
+    if kind == Kind.CHECKOUT:
+        return common | {"value": row["value"] / 100}
+    if kind == Kind.REDEEM:
+        return common | {"coupon_id": row["offer"], "discount": row["discount"] / 100, "value": row["value"] / 100}
+    price = None if row["value"] is None else round(row["value"] / (row["quantity"] or 1)) / 100
+    own = {"product_id": row["item"], "price": price, "quantity": row["quantity"], "query": None, "rating": row["rating"]}
+    return common | own | {"query" if kind == Kind.SEARCH else "review_body": row["text"]}
+
+
+def _product(line: dict[str, Any]) -> dict[str, Any]:
+    off = line["discount"] or 0
+    product = {
+        "product_id": line["item"],
+        "price": round((line["value"] + off) / line["quantity"]) / 100,
+        "quantity": int(line["quantity"]),
+        "coupon": line["offer"],
+        "discount": off / 100,
+    }
+    return {name: value for name, value in product.items() if value is not None}
