@@ -1,0 +1,135 @@
+"""What becomes of marked rows, in this order: copies, drops by policy, quarantine, flags."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tradewind.collect.relation import Relation
+from tradewind.collect.report import Check, Level
+from tradewind.collect.rules.base import CONSEQUENCES, Action, Find, Flaw
+from tradewind.collect.sources.base import literal, place
+from tradewind.schema import KEYS
+
+if TYPE_CHECKING:
+    import duckdb
+
+STATES = {
+    "left_out": "_pos BIGINT, fate VARCHAR",  # "copy" or "drop"
+    "held": "_pos BIGINT, field VARCHAR, rule VARCHAR, reason VARCHAR, shown INTEGER",
+    "flagged": "_pos BIGINT, flag VARCHAR",
+    "numbered": "_pos BIGINT, n BIGINT",  # copies that are kept
+}
+NOT_OUT = "_pos NOT IN (SELECT _pos FROM left_out)"
+
+
+class Judge:
+    """Fills the temp tables of ``STATES`` from ``marks`` and collects the checks for the report."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, relation: Relation, flaws: Sequence[Flaw]) -> None:
+        self.con = con
+        self.relation = relation
+        self.flaws = flaws
+        self.checks: list[Check] = []
+        for name, columns in STATES.items():
+            con.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({columns})")
+
+    def count(self, sql: str) -> int:
+        """Rows of a query."""
+        return int(self.con.execute(f"SELECT count(*) FROM ({sql})").fetchall()[0][0])
+
+    def duplicates(self, *, keep: bool) -> bool:
+        """Collapse or number copies, and settle keys with several contents; True when copies were numbered."""
+        self.con.execute(
+            "CREATE OR REPLACE TEMP TABLE alike AS SELECT _pos, h, c, bad FROM marks WHERE h IN (SELECT h FROM marks GROUP BY h HAVING count(*) > 1)"
+        )
+        copies = "SELECT _pos, row_number() OVER (PARTITION BY h, c ORDER BY _pos) - 1 AS n FROM alike"
+        if keep:
+            self.con.execute(f"INSERT INTO numbered SELECT * FROM ({copies}) WHERE n > 0")
+            return bool(self._seen("exact_duplicates", "SELECT _pos FROM numbered", "kept: each copy under an id of its own"))
+        self.con.execute(f"INSERT INTO left_out SELECT _pos, 'copy' FROM ({copies}) WHERE n > 0")
+        self._seen("exact_duplicates", "SELECT _pos FROM left_out", "collapsed: the first of each is kept")
+        self._conflicts()
+        return False
+
+    def settle(self, finds: Sequence[Find]) -> None:
+        """Drop, quarantine and flag what the conditions and the comparing queries say."""
+        con = self.con
+        groups = con.execute("SELECT bad, count(*), min(_pos) FROM marks WHERE bad <> 0 GROUP BY bad").fetchall()
+        for number, flaw in enumerate(self.flaws):
+            hits = [(count, pos) for bad, count, pos in groups if bad >> number & 1]
+            self._note(flaw, sum(count for count, _ in hits), min((pos for _, pos in hits), default=None))
+        con.execute(f"INSERT INTO left_out SELECT _pos, 'drop' FROM marks WHERE bad & {self._bits('drop')} <> 0 AND {NOT_OUT}")
+        for number, flaw in enumerate(self.flaws):
+            held = f"FROM marks WHERE bad & {1 << number} <> 0 AND {NOT_OUT}"
+            if flaw.action == "quarantine":
+                values = f"{literal(flaw.field)}, {literal(flaw.label)}, {literal(flaw.reason)}, {number}"
+                con.execute(f"INSERT INTO held SELECT _pos, {values} {held}")
+            elif flaw.action == "flag":
+                con.execute(f"INSERT INTO flagged SELECT _pos, {literal(flaw.label)} {held}")
+        for find in finds:
+            self._find(find)
+
+    def _bits(self, *actions: Action) -> int:
+        return sum(1 << number for number, flaw in enumerate(self.flaws) if flaw.action in actions)
+
+    def _conflicts(self) -> None:
+        events = self.relation.table == "events"
+        good = f"(bad & {self._bits('drop', 'quarantine')}) = 0 AND {NOT_OUT}"
+        order = "_pos" if events else "_pos DESC"
+        sql = f"SELECT _pos FROM (SELECT _pos, row_number() OVER (PARTITION BY h ORDER BY {order}) AS n FROM alike WHERE {good}) WHERE n > 1"
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE found AS {sql}")
+        label = f"conflicting {', '.join(KEYS[self.relation.table])}"
+        if events:
+            self._seen(label, "SELECT _pos FROM found", CONSEQUENCES["quarantine"], level="FAIL")
+            reason = "has an id that an earlier row with other content has"
+            self.con.execute(f"INSERT INTO held SELECT _pos, 'id', {literal(label)}, {literal(reason)}, -1 FROM found")
+        else:
+            self._seen(label, "SELECT _pos FROM found", "collapsed: the last row of each key wins")
+            self.con.execute("INSERT INTO left_out SELECT _pos, 'copy' FROM found")
+
+    def _find(self, find: Find) -> None:
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE found AS SELECT DISTINCT _pos FROM ({find.sql}) WHERE {NOT_OUT}")
+        level: Level = "FAIL" if find.action == "quarantine" else "WARN"
+        self._seen(find.label, "SELECT _pos FROM found", CONSEQUENCES[find.action], level=level)
+        if find.action == "flag":
+            self.con.execute(f"INSERT INTO flagged SELECT _pos, {literal(find.label)} FROM found")
+        elif find.action == "quarantine":
+            values = f"{literal(find.field)}, {literal(find.label)}, {literal(find.reason)}, -1"
+            self.con.execute(f"INSERT INTO held SELECT _pos, {values} FROM found")
+
+    def _seen(self, label: str, sql: str, consequence: str, *, level: Level = "WARN") -> int:
+        """Add the check of a set of rows; returns how many they are."""
+        count, first = self.con.execute(f"SELECT count(*), min(_pos) FROM ({sql})").fetchall()[0]
+        self._add(label, int(count), "" if first is None else self._place(first), consequence, level)
+        return int(count)
+
+    def _note(self, flaw: Flaw, count: int, first: int | None) -> None:
+        example = ""
+        if first is not None:
+            value = self.con.execute(
+                f"SELECT {shown_value(self.relation, flaw.field, flaw.shown)} FROM {self.relation.rows} WHERE _pos = {first}"
+            ).fetchall()[0][0]
+            shown = "***" if self.relation.table == "contacts" else value
+            what = f"{flaw.field} = {json.dumps(shown, ensure_ascii=False)} {flaw.reason}" if flaw.field else flaw.reason
+            example = f"{self._place(first)}: {what}"
+        level: Level = "FAIL" if flaw.action == "quarantine" else "WARN"
+        self._add(flaw.label, count, example, flaw.consequence or CONSEQUENCES[flaw.action], level)
+
+    def _add(self, label: str, count: int, example: str, consequence: str, level: Level) -> None:
+        found = bool(count)
+        self.checks.append(
+            Check(label, level if found else "PASS", count, example, consequence if found else "", self.relation.source.name, self.relation.table)
+        )
+
+    def _place(self, pos: int) -> str:
+        number, line = place(pos)
+        return f"{self.relation.part.files[number]} line {line}"
+
+
+def shown_value(relation: Relation, column: str, shown: str | None) -> str:
+    """SQL over the source's columns for what stands in a field."""
+    if shown is not None:
+        return shown
+    return f"CAST({relation.targets[column]} AS VARCHAR)" if column in relation.targets else "NULL::VARCHAR"
