@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,14 +44,28 @@ def connect(root: Path, *, threads: int | None = None, memory_limit: str | None 
 
 def options(root: Path, *, threads: int | None, memory_limit: str | None) -> dict[str, Any]:
     """DuckDB's configuration for work on a shop."""
-    import os
-
     values: dict[str, Any] = {
         "threads": threads or os.cpu_count() or 1,
-        "temp_directory": str(root / "data" / ".spill"),
+        "temp_directory": str(spill_folder(root) / f"{socket.gethostname()}-{os.getpid()}"),
         "preserve_insertion_order": False,
     }
     return values | ({"memory_limit": memory_limit} if memory_limit else {})
+
+
+def spill_folder(root: Path) -> Path:
+    """Where DuckDB puts what exceeds its memory: one folder per process, so that a dead one's can be removed."""
+    return root / "data" / ".spill"
+
+
+def remove_dead_spills(root: Path) -> None:
+    """Remove what processes of this machine spilled and could not remove because they were killed."""
+    for folder in spill_folder(root).glob(f"{socket.gethostname()}-*"):
+        try:
+            os.kill(int(folder.name.rpartition("-")[2]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)  # another process may be removing it too
+        except PermissionError:
+            continue  # it lives, and is somebody else's
 
 
 def quoted(name: str) -> str:
