@@ -232,7 +232,10 @@ def _slots(
         item[lonely, 0] = sold[np.argmax(seen.listed.popular[sold])]
         valid[lonely, 0] = True
     elif basket:
-        valid[lonely, 0] = True
+        amount = np.maximum(np.ceil(seen.basket[who]), kind.threshold(offer.terms)).astype(np.int64)
+        kept = kind.keeps_margin(amount, amount * (1.0 - seen.shop_share), offer.terms)
+        valid[lonely, 0] = kept[lonely]
+        offer_codes[who[lonely & ~kept & (offer_codes[who, number] == 0)], number] = CODE["margin_floor"]
     open_ = offer_codes[who, number] == 0
     empty = open_ & ~valid.any(axis=1)
     offer_codes[who[empty], number] = CODE["no_item"]

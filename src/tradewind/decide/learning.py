@@ -25,8 +25,8 @@ class Lesson:
     redeemed: int  # treated decisions with a discount: rows of the cost head
 
 
-def lesson(logged: Logged, z: np.ndarray, value: Surface, cost: Surface, base: np.ndarray, *, folds: int) -> Lesson:
-    """The lesson of ``logged`` given what is known (``value``, ``cost``, ``base``); z is (n, p) with an intercept.
+def lesson(logged: Logged, z: np.ndarray, value: Surface, base: np.ndarray, *, folds: int) -> Lesson:
+    """The lesson of ``logged`` given what is known (``value``, ``base``); z is (n, p) with an intercept.
 
     The nuisance (base line and effects) that a decision is corrected by is fitted on the other folds only; folds are
     hashes of the unit, so that a household is never on both sides.
@@ -47,8 +47,8 @@ def lesson(logged: Logged, z: np.ndarray, value: Surface, cost: Surface, base: n
     acted = taken_row >= 0
     predicted[acted] += (effect + logged.prior)[taken_row[acted]]
     residual = logged.y - predicted
-    noise = max(float(np.mean(residual**2)), 1e-6)
-    information, vector = _information(logged, z, effect, residual)
+    information, vector, score = _information(logged, z, effect, residual)
+    noise = _dispersion(information, score, floor=1e-6)
     cost_part, redeemed = _cost(logged, z, taken_row, value.names.index("discount"))
     return Lesson((information / noise, vector / noise), cost_part, bases.mean(axis=0), noise, redeemed)
 
@@ -89,11 +89,24 @@ def _nuisance(
     return bases, thetas
 
 
-def _information(logged: Logged, z: np.ndarray, effect: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Generalised least squares of the pseudo-outcomes: sums of Phi' V Phi and Phi' V (G - prior), V = diag(e) - e e'."""
-    n, p = z.shape
-    q = logged.actions.shape[1]
-    information, vector = np.zeros((q * p, q * p)), np.zeros(q * p)
+def _dispersion(information: np.ndarray, score: np.ndarray, *, floor: float) -> float:
+    """The noise variance that makes the information agree with the observed variance of the score (a sandwich, in one number).
+
+    A plain mean of squared residuals would be too small where noise is larger among those who are treated more evenly.
+    """
+    ridge = 1e-6 * max(float(np.trace(information)) / len(information), 1e-12) * np.eye(len(information))
+    solved = np.linalg.solve(information + ridge, np.concatenate([score, information], axis=1))
+    freedom = float(np.trace(solved[:, len(information) :]))
+    return max(float(np.trace(solved[:, : len(information)])) / max(freedom, 1e-9), floor)
+
+
+def _information(logged: Logged, z: np.ndarray, effect: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Generalised least squares of the pseudo-outcomes: sums of Phi' V Phi and Phi' V (G - prior), V = diag(e) - e e'.
+
+    The third answer is the sum of squares of what the residuals add to the vector, decision by decision.
+    """
+    p, q = z.shape[1], logged.actions.shape[1]
+    information, vector, score = np.zeros((q * p, q * p)), np.zeros(q * p), np.zeros((q * p, q * p))
     for rows in _parts(np.flatnonzero(np.diff(logged.starts) > 0)):
         first, last = int(logged.starts[rows[0]]), int(logged.starts[rows[-1] + 1])
         actions, chance = logged.actions[first:last], logged.chance[first:last]
@@ -104,9 +117,11 @@ def _information(logged: Logged, z: np.ndarray, effect: np.ndarray, residual: np
         information += gram(square - mean[:, :, None] * mean[:, None, :], z[rows])
         expected = np.add.reduceat(chance * effect[first:last], starts)
         taken = logged.taken[first:last].astype(np.float64)
-        weight = chance * (effect[first:last] - expected[inside]) + (taken - chance) * residual[rows][inside]
-        vector += (np.add.reduceat(weight[:, None] * actions, starts, axis=0).T @ z[rows]).ravel()
-    return information, vector
+        surprise = np.add.reduceat(((taken - chance) * residual[rows][inside])[:, None] * actions, starts, axis=0)
+        known = np.add.reduceat((chance * (effect[first:last] - expected[inside]))[:, None] * actions, starts, axis=0)
+        vector += ((surprise + known).T @ z[rows]).ravel()
+        score += gram(surprise[:, :, None] * surprise[:, None, :], z[rows])
+    return information, vector, score
 
 
 def _cost(logged: Logged, z: np.ndarray, taken_row: np.ndarray, discount: int) -> tuple[tuple[np.ndarray, np.ndarray], int]:

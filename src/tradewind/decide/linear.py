@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-SPREADS = (0.3, 1.0, 3.0)
+SPREADS = (1.0, 3.0, 10.0)  # the prior of the main effects only ever widens
 HETEROS = (0.03, 0.1, 0.3, 1.0)
 START = (1.0, 0.3)  # spread and hetero before any data
 
@@ -55,10 +55,8 @@ class Surface:
     def learned(self, information: np.ndarray, vector: np.ndarray) -> Surface:
         """The surface after more data, with the prior's variances chosen anew by the evidence."""
         grown = replace(self, information=self.information + information, vector=self.vector + vector)
-        best = max(
-            (replace(grown, spread=spread, hetero=hetero) for spread in SPREADS for hetero in HETEROS), key=lambda one: one.evidence()
-        )
-        return best
+        choices = [replace(grown, spread=spread, hetero=hetero) for spread in SPREADS for hetero in HETEROS]
+        return max(choices, key=Surface.evidence)
 
     def deviations(self) -> np.ndarray:
         """Prior standard deviations of Theta, flat (q*p)."""

@@ -41,6 +41,8 @@ def shortlist(table: pa.Table | None, *, customers: pa.ChunkedArray, items: pa.C
     score = table["score"].cast(pa.float64()).fill_null(-np.inf).to_numpy()
     known = np.flatnonzero((who >= 0) & (what >= 0) & ~np.isnan(score))
     order = known[np.lexsort((what[known], -score[known], who[known]))]
+    _, first = np.unique(who[order] * len(items) + what[order], return_index=True)  # an item listed twice counts once
+    order = order[np.sort(first)]
     start = np.concatenate([[0], np.cumsum(np.bincount(who[order], minlength=n))])[:-1]
     rank = np.arange(len(order)) - start[who[order]]
     order, rank = order[rank < LONGEST], rank[rank < LONGEST]
@@ -54,7 +56,7 @@ def shortlist(table: pa.Table | None, *, customers: pa.ChunkedArray, items: pa.C
         best = best[popular[best] > 0]
         item[impersonal], row[impersonal] = -1, -1
         item[impersonal, : len(best)] = best
-    return Shortlist(item, row, popular, table.num_rows - len(known))
+    return Shortlist(item, row, popular, table.num_rows - int(len(known)))
 
 
 def _index(column: pa.ChunkedArray, known: pa.ChunkedArray) -> np.ndarray:

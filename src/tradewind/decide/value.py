@@ -143,7 +143,7 @@ class ValueModel:
             keep = 0.5 ** (max((at - utc(state.as_of)).total_seconds(), 0.0) / 86_400 / self.half_life_days)
             state = replace(state, value=state.value.decayed(keep), cost=state.cost.decayed(keep))
         z = features.standardise(logged.x, state.center, state.scale)
-        lesson = learning.lesson(logged, z, state.value, state.cost, state.base, folds=self.folds)
+        lesson = learning.lesson(logged, z, state.value, state.base, folds=self.folds)
         state = replace(
             state,
             base=lesson.base,
