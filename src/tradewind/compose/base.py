@@ -53,11 +53,15 @@ class Brief:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One template in one role (``subject``, ``hook``, ``offer`` ...) and the id of the component that it came from."""
+    """One template in one role (``subject``, ``hook``, ``offer`` ...) and the id of the component that it came from.
+
+    ``needs``: facts and flags on which its words rest, its slots included; the first to expire ends the freshness of the text.
+    """
 
     role: str
     template: Template
     component: str
+    needs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

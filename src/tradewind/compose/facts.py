@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from tradewind.compose import clean, locales
 from tradewind.compose.template import SLOTS, Slot
 from tradewind.errors import InputError
 from tradewind.types import Offer
 
-FRESH = timedelta(hours=24)  # how long a catalogue fact may be used without looking again
+FRESH = timedelta(hours=72)  # how long a catalogue fact may be used without looking again
 STOCK_FRESH = timedelta(hours=2)
 LOW_STOCK = 5  # pieces
 LONG, NARROW = 72, 30  # columns of a name in e-mail and cards; in push and SMS
 PROBE = 10_000  # minor units, to ask an offer kind what it takes off when no item is given
 MIN_REVIEWS, MIN_RATING = 20, Decimal("4.0")  # below this support a rating is no proof
-FLAGS = frozenset({"item", "offer", "whole_shop", "scoped", "in_stock", "low_stock"})
+FLAGS = frozenset({"item", "offer", "whole_shop", "scoped", "in_stock", "low_stock", "sensitive"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +111,19 @@ class Facts:
         kept = {name: fact for name, fact in self.facts.items() if name not in gone}
         return replace(self, facts=kept, flags=flags, fallbacks=(*self.fallbacks, *(f"{name}: {why}" for name in gone)))
 
-    def with_anchor(self, title: str | None) -> Facts:
-        """Add the name of the item that a reason speaks of."""
-        text = clean.shorten(clean.name(title) or "", LONG, self.ellipsis)
-        if not text:
-            return self
-        fact = Fact("anchor", Slot.NAME, title, text, "items.title", self.at, self.at + FRESH)
-        return replace(self, facts={**self.facts, "anchor": fact})
+    def with_anchor(self, item: Mapping[str, Any]) -> Facts:
+        """Add the name of the item (a row of ``schema.ITEMS``) that a reason speaks of."""
+        for column in ("title_zh" if self.locale == "zh-CN" else "title_en", "title"):
+            text = clean.shorten(clean.name(item.get(column)) or "", LONG, self.ellipsis)
+            if text:
+                fact = Fact("anchor", Slot.NAME, item[column], text, f"items.{column}", self.at, self.at + FRESH)
+                return replace(self, facts={**self.facts, "anchor": fact})
+        return self
+
+    def noting(self, notes: Iterable[str]) -> Facts:
+        """Add to ``fallbacks``."""
+        notes = tuple(notes)
+        return replace(self, fallbacks=(*self.fallbacks, *notes)) if notes else self
 
     @property
     def ellipsis(self) -> str:
@@ -160,7 +167,9 @@ def gather(  # one builder, so that a fact's value, text, source and expiry are 
     build.name("shop", store.name, "settings.name")
     if item is not None:
         build.flags.add("item")
-        build.item(item, store.url)
+        build.item(item)
+    if store.url:
+        build.add("link", store.url, link(store.url, None if item is None else str(item["item"])), "settings", at + FRESH)
     price = build.price(item, store.currency)
     if offer is not None:
         own = (item or {}).get("currency")
@@ -190,11 +199,24 @@ def unsellable(item: Mapping[str, Any] | None, offer: Offer | None, *, send_at: 
         if item.get("available_until") and item["available_until"] <= send_at:
             return "item no longer on sale"
     if offer is not None:
+        if item is not None and offer.items is not None and item["item"] not in offer.items:
+            return "the offer does not hold for this item"
         if offer.starts_at and offer.starts_at > send_at:
             return "offer has not started at the time of sending"
         if offer.ends_at and offer.ends_at <= send_at:
             return "offer has ended at the time of sending"
     return None
+
+
+@lru_cache(maxsize=65536)
+def sensitive(text: str) -> bool:
+    """Whether a category or a title is of a kind that no reason line may speak of (health, intimacy, faith ...)."""
+    return bool(_sensitive().search(text))
+
+
+@cache
+def _sensitive() -> re.Pattern[str]:
+    return re.compile(locales.data("creepy")["sensitive"]["pattern"], re.IGNORECASE)
 
 
 class _Build:
@@ -216,7 +238,7 @@ class _Build:
         if text and (script is None or clean.script(text) == script):
             self.add(name, raw, text, source, self.at + FRESH)
 
-    def item(self, item: Mapping[str, Any], url: str | None) -> None:
+    def item(self, item: Mapping[str, Any]) -> None:
         short = "zh" if self.locale == "zh-CN" else "en"
         own = f"title_{short}"
         self.name("title", item.get(own), f"items.{own}")
@@ -227,6 +249,8 @@ class _Build:
         self.name("brand", item.get("brand"), "items.brand")
         if "brand" in self.facts and short == "en" and clean.script(self.facts["brand"].text) == "zh":
             del self.facts["brand"]
+        if any(sensitive(str(item.get(column) or "")) for column in ("category", "title", "title_zh", "title_en")):
+            self.flags.add("sensitive")
         leaf = (item.get("category") or "").split(" > ")[-1]
         self.name("category", leaf, "items.category", script=short)
         self._feature(item.get("attributes"), short)
@@ -235,8 +259,6 @@ class _Build:
             band = "low_stock" if stock <= LOW_STOCK else "in_stock"
             self.flags.add(band)
             self.add("stock", band, band, "items.stock", self.at + STOCK_FRESH)
-        if url:
-            self.add("link", url, link(url, str(item["item"])), "settings", self.at + FRESH)
 
     def _feature(self, raw: str | None, script: str) -> None:
         try:
@@ -301,7 +323,10 @@ def _percent_of(amount: int, percent: float) -> int:
     return (amount * round(percent * 100) + 5_000) // 10_000
 
 
-def link(url: str, item: str) -> str:
-    """Return the address of the item's page; the id is escaped whole."""
+def link(url: str, item: str | None) -> str:
+    """Return the address of the item's page, the id escaped whole; without an item the shop's front page."""
+    if item is None:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc}/"
     safe = quote(item, safe="")
     return url.replace("{item}", safe) if "{item}" in url else f"{url.rstrip('/')}/{safe}"

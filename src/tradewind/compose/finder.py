@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from re import _constants as op  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
-from typing import Any
+from typing import Any, NamedTuple
 
 DIGIT = "a digit"  # stands for any decimal digit among necessary letters
 _DIGIT = re.compile(r"\d")
@@ -27,19 +27,45 @@ class Finder:
         self.patterns = tuple(patterns)
 
     @cached_property
-    def _groups(self) -> list[tuple[frozenset[str] | None, re.Pattern[str]]]:
+    def _groups(self) -> list[_Group]:
         alike: dict[frozenset[str] | None, list[str]] = {}
         for pattern in (branch for text in self.patterns for branch in branches(text)):
             letters = necessary(pattern, self.flags)
             alike.setdefault(None if letters is None else frozenset(letters), []).append(pattern)
-        return [(letters, re.compile("|".join(group), self.flags)) for letters, group in alike.items()]
+        kinds: dict[str, list[tuple[tuple[str, ...], re.Pattern[str]]]] = {}
+        for known, group in alike.items():
+            kinds.setdefault(_kind(known), []).append((tuple(known or ()), re.compile("|".join(group), self.flags)))
+        return [_Group(kind, tuple({piece for pieces, _ in group for piece in pieces}), group) for kind, group in kinds.items()]
 
     def hits(self, text: str, folded: str | None = None) -> Iterator[re.Match[str]]:
         """Yield the matches, by pattern; ``folded`` is ``text.casefold()`` when the caller has it."""
         folded = text.casefold() if folded is None else folded
-        for letters, pattern in self._groups:
-            if letters is None or any((piece in folded) if piece != DIGIT else _DIGIT.search(folded) for piece in letters):
-                yield from pattern.finditer(text)
+        ascii_only = folded.isascii()
+        for group in self._groups:
+            if group.kind == "wide" and ascii_only:
+                continue
+            present = {piece for piece in group.pieces if piece in folded}
+            if group.kind == "digit" and _DIGIT.search(folded):
+                present.add(DIGIT)
+            if not present and group.kind != "always":
+                continue
+            for pieces, pattern in group.patterns:
+                if not pieces or not present.isdisjoint(pieces):
+                    yield from pattern.finditer(text)
+
+
+class _Group(NamedTuple):
+    kind: str
+    pieces: tuple[str, ...]
+    patterns: list[tuple[tuple[str, ...], re.Pattern[str]]]
+
+
+def _kind(letters: frozenset[str] | None) -> str:
+    if letters is None:
+        return "always"
+    if DIGIT in letters:
+        return "digit"
+    return "latin" if any(text.isascii() for text in letters) else "wide"
 
 
 def branches(pattern: str) -> list[str]:

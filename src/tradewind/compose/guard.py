@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from tradewind import plugins
 from tradewind.compose.base import BLOCK, EXEMPT, Pack, Verdict
 from tradewind.compose.facts import Facts
-from tradewind.compose.lexicon import Words, within_brand
+from tradewind.compose.lexicon import Words, registered_names, within_name
 from tradewind.compose.markup import text_of
 from tradewind.compose.packs.facts import MASK
 from tradewind.compose.template import Slot, Template
@@ -54,12 +54,11 @@ class Guard:
         return (*_literal(self.packs, text, locale), *spelled)
 
     def vet(self, facts: Facts) -> tuple[Facts, tuple[Verdict, ...]]:
-        """Drop the names that may not be said, and say why; a hit within the brand's own name is allowed."""
+        """Drop the names that may not be said, and say why; a hit within the name of the brand or the shop is allowed."""
         found: list[Verdict] = []
         for name, fact in facts.facts.items():
             if fact.kind is Slot.NAME:
-                brand = facts.facts["brand"].text if "brand" in facts.facts else None
-                found += _vet(self.packs, name, fact.text, facts.locale, brand)
+                found += _vet(self.packs, name, fact.text, facts.locale, registered_names(facts))
         faults = blocked(found)
         if faults:
             for name in dict.fromkeys(verdict.part for verdict in faults):
@@ -78,12 +77,12 @@ def _packs(names: tuple[str, ...]) -> tuple[Pack, ...]:
 
 
 @lru_cache(maxsize=65536)
-def _vet(packs: tuple[Pack, ...], name: str, text: str, locale: str, brand: str | None) -> tuple[Verdict, ...]:
+def _vet(packs: tuple[Pack, ...], name: str, text: str, locale: str, registered: tuple[str, ...]) -> tuple[Verdict, ...]:
     found: list[Verdict] = []
     for pack in packs:
         verdicts = pack.vet(name, text, locale=locale)
-        if brand and isinstance(pack, Words) and pack.registered:
-            verdicts = [within_brand(verdict, text, brand) for verdict in verdicts]
+        if isinstance(pack, Words) and pack.registered:
+            verdicts = [within_name(verdict, text, registered) for verdict in verdicts]
         found += verdicts
     return tuple(found)
 

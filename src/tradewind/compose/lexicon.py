@@ -65,7 +65,7 @@ class Lexicon:
 class Words(Pack):
     """A pack that is nothing but a word list of the same name.
 
-    ``registered``: a hit within the brand's own name is exempt (guide of 2023, art. 6 (4)).
+    ``registered``: a hit within the name of the brand or the shop is exempt (guide of 2023, art. 6 (4)).
     """
 
     registered = False
@@ -74,16 +74,23 @@ class Words(Pack):
         """Return the hits in all parts but links."""
         text = joined(parts)
         found = load(self.name).verdicts(text.text, facts=facts, folded=text.folded)
-        if found and self.registered and facts is not None and "brand" in facts.texts:
-            found = [within_brand(verdict, text.text, facts.texts["brand"]) for verdict in found]
+        if found and self.registered and facts is not None:
+            found = [within_name(verdict, text.text, registered_names(facts)) for verdict in found]
         return [text.place(verdict) for verdict in found]
 
 
-def within_brand(verdict: Verdict, text: str, brand: str) -> Verdict:
-    """Exempt a hit that lies within the name of the brand."""
+def registered_names(facts: Facts) -> tuple[str, ...]:
+    """Return the names that may hold any word: the brand's and the shop's."""
+    return tuple(facts.texts[name] for name in ("brand", "shop") if name in facts.texts)
+
+
+def within_name(verdict: Verdict, text: str, names: Sequence[str]) -> Verdict:
+    """Exempt a hit that lies within a registered name."""
     start, end = verdict.span
-    if any(m.start() <= start and end <= m.end() for m in re.finditer(re.escape(brand), text)):
-        return replace(verdict, severity=EXEMPT, reason="part of the brand's name (guide art. 6 (4))", exemption="registered_name")
+    for name in names:
+        if any(m.start() <= start and end <= m.end() for m in re.finditer(re.escape(name), text)):
+            reason = "part of a registered name that tells goods apart (guide art. 6 (4))"
+            return replace(verdict, severity=EXEMPT, reason=reason, exemption="registered_name")
     return verdict
 
 

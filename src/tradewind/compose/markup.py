@@ -20,14 +20,15 @@ _PAGE = (
 
 
 def page(
-    *, lang: str, subject: str, preheader: str, paragraphs: Sequence[str], action: tuple[str, str] | None, footer: tuple[str, str]
+    *, lang: str, subject: str, preheader: str, paragraphs: Sequence[str], action: tuple[str, str] | None, footer: tuple[str, str, str]
 ) -> str:
-    """Return the page; every text is escaped. ``action`` and ``footer`` are (label, address)."""
+    """Return the page; every text is escaped. ``action`` is (label, address), ``footer`` (text, label, address)."""
     body = [f"<p>{'<br>'.join(html.escape(line) for line in text.split(chr(10)))}</p>" for text in paragraphs]
     if action is not None:
         style = "display:inline-block;padding:12px 20px;background:#0b57d0;color:#fff;border-radius:6px;text-decoration:none"
         body.append(f'<p><a href="{html.escape(action[1])}" style="{style}">{html.escape(action[0])}</a></p>')
-    last = f'<a href="{html.escape(footer[1])}" style="color:#595959">{html.escape(footer[0])}</a>'
+    said, label, address = (html.escape(text) for text in footer)
+    last = f'{said}<br>\n<a href="{address}" style="color:#595959">{label}</a>'
     values = {"lang": lang, "subject": html.escape(subject), "preheader": html.escape(preheader), "body": "\n".join(body), "footer": last}
     return re.sub(r"\{(\w+)\}", lambda m: values[m.group(1)] if m.group(1) in values else m.group(), _PAGE)
 

@@ -28,7 +28,7 @@ def segments(text: str) -> Segments:
     Segments(encoding='GSM-7', units=5, count=1)
     """
     costs = _septets()
-    if all(character in costs for character in text):
+    if plain(text):
         sizes, encoding, single, part = [costs[c] for c in text], "GSM-7", 160, 153
     else:
         sizes, encoding, single, part = [2 if ord(c) > 0xFFFF else 1 for c in text], "UCS-2", 70, 67
@@ -41,6 +41,12 @@ def segments(text: str) -> Segments:
             count, room = count + 1, part
         room -= size
     return Segments(encoding, total, count)
+
+
+def plain(text: str) -> bool:
+    """Whether every character is in the GSM-7 alphabet."""
+    costs = _septets()
+    return all(character in costs for character in text)
 
 
 @cache

@@ -1,0 +1,53 @@
+"""Put filled blocks together into the parts of a message: paragraphs, page, card, text message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tradewind.compose.base import UNSUBSCRIBE, Draft
+from tradewind.compose.facts import Facts
+from tradewind.compose.library import Library, load
+from tradewind.compose.markup import page
+from tradewind.compose.render import fill
+
+_PARAGRAPHS = (("hook",), ("benefit", "reason"), ("offer", "threshold", "cap", "deadline"), ("proof",))
+_LINE = ("offer", "benefit", "threshold", "cap", "deadline")
+
+
+def assemble(draft: Draft, *, facts: Facts, channel: str) -> dict[str, str]:
+    """Return the parts of the message (see ``base``), every slot filled.
+
+    Raises
+    ------
+    InputError
+        A slot has no fact.
+    """
+    view = facts.narrow if channel in ("push", "sms") else facts
+    texts = {block.role: fill(block.template, view) for block in draft.blocks}
+    library, link = load(facts.locale), facts.texts.get("link", "")
+    line = library.joiner.join(texts[role] for role in _LINE if role in texts)
+    if channel == "push":
+        return {"title": texts["title"], "body": line, "link": link}
+    if channel == "inapp":
+        return {"title": texts["title"], "body": line, "action": texts["action"], "link": link}
+    if channel == "sms":
+        return {"body": library.joiner.join(text for text in (texts["sign"], line, texts.get("action"), texts["optout"]) if text)}
+    return _email(texts, link, library)
+
+
+def _email(texts: Mapping[str, str], link: str, library: Library) -> dict[str, str]:
+    paragraphs = [library.joiner.join(texts[role] for role in roles if role in texts) for roles in _PARAGRAPHS]
+    paragraphs = [text for text in paragraphs if text]
+    action = (texts["action"], link) if "action" in texts else None
+    button = [f"{action[0]}{library.colon}{action[1]}"] if action else []
+    footer = f"--\n{texts['footer']}\n{texts['optout']}{library.colon}{UNSUBSCRIBE}"
+    markup = page(
+        lang=library.locale,
+        subject=texts["subject"],
+        preheader=texts["preheader"],
+        paragraphs=paragraphs,
+        action=action,
+        footer=(texts["footer"], texts["optout"], UNSUBSCRIBE),
+    )
+    body = "\n\n".join([*paragraphs, *button, footer])
+    return {"subject": texts["subject"], "preheader": texts["preheader"], "body": body, "html": markup}
