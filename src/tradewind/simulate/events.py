@@ -59,20 +59,20 @@ class Log:
         self.blocks.append(block)
 
     def table(self, contacts: Contacts) -> pa.Table:
-        """Build the rows in order of time; ids depend on what was added, not on what was contacted."""
+        """Build the rows in order of time."""
         if not self.blocks:
             return schema.EVENTS.empty_table()
         data = {name: np.concatenate([block[name] for block in self.blocks]) for name in self.blocks[0]}
-        number = np.arange(len(data["row"]))
-        order = np.lexsort((number, data["x"]))
-        order = order[data["live"][order]]
+        data = {name: values[data["live"]] for name, values in data.items()}
+        if not len(data["row"]):
+            return schema.EVENTS.empty_table()
+        order = np.lexsort((np.arange(len(data["row"])), data["x"]))
         data = {name: values[order] for name, values in data.items()}
-        data["number"] = number[order]
         at = micros(self.window.start) + np.floor(np.clip(data["x"], 0, self.horizon - 1e-6) * HOUR).astype(np.int64)
         contact = data["contact"]
         offered = np.where(data["offer"], contact, -1)
         columns = {
-            "id": self._named("e", data["number"]),
+            "id": self._ids(data["row"]),
             "at": pa.array(at, pa.timestamp("us", tz="UTC")),
             "customer": _take(customer_ids(self.people.first, len(self.people)), np.where(data["anonymous"], -1, data["row"])),
             "session": self._named("s", data["session"]),
@@ -92,6 +92,15 @@ class Log:
             "source": pa.repeat(pa.scalar(SOURCE), len(order)),
         }
         return schema.conform(pa.table(columns), schema.EVENTS)
+
+    def _ids(self, row: Ints) -> pa.Array:
+        """Ids from the customer and the rank among the customer's own rows: no other customer's messages move them."""
+        grouped = np.argsort(row, kind="stable")
+        fresh = np.r_[True, np.diff(row[grouped]) != 0]
+        rank = np.empty(len(row), dtype=np.int64)
+        rank[grouped] = np.arange(len(row)) - np.maximum.accumulate(np.where(fresh, np.arange(len(row)), 0))
+        parts = [pc.cast(pa.array(values), pa.string()) for values in (self.people.first + row, rank)]
+        return pc.binary_join_element_wise(pa.scalar(f"e{self.prefix}"), *parts, "-")
 
     def _named(self, letter: str, number: Ints) -> pa.Array:
         text = pc.cast(_optional(number), pa.string())

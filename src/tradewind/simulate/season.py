@@ -18,7 +18,7 @@ ZONES = (
     "America/New_York",
     "America/Los_Angeles",
 )
-FESTIVALS = (((6, 18), 1.9), ((11, 11), 2.4), ((12, 12), 1.6))  # (month, day), demand on the day as a multiple of a normal one
+FESTIVALS = (((6, 18), 2.4), ((11, 11), 3.2), ((12, 12), 2.0))  # (month, day), demand on the day as a multiple of a normal one
 
 
 def demand(day: datetime) -> float:

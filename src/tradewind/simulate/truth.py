@@ -8,9 +8,11 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tradewind.errors import InputError
+from tradewind.schema import Kind
 from tradewind.simulate import history
 from tradewind.simulate.chances import LAG, Averages, Chances
 from tradewind.simulate.contacts import Contacts
@@ -149,3 +151,15 @@ def _own(contacts: Contacts, averages: Averages, law: Chances, name: str) -> Flo
         mine = contacts.deal == number
         values[mine] = getattr(cut, name)[law.row[mine]]
     return values
+
+
+def margin_of(world: World, events: pa.Table) -> pa.Table:
+    """Return what really was earned in ``events``: ``customer`` and ``margin`` (minor units, value - cost of goods of purchases, less
+    the same of refunds) for each customer who bought. Costs of contacts are not in it.
+    """
+    money = events.filter(pc.is_in(events["kind"], pa.array([Kind.PURCHASE.value, Kind.REFUND.value])))
+    cost = pa.array(world.catalogue.cost).take(pc.index_in(money["item"], pa.array(world.catalogue.ids())))
+    sign = pc.if_else(pc.equal(money["kind"], Kind.PURCHASE.value), 1, -1)
+    earned = pc.multiply(sign, pc.subtract(money["value"], pc.multiply(cost, pc.cast(money["quantity"], pa.int64()))))
+    table = pa.table({"customer": money["customer"], "margin": earned})
+    return table.group_by("customer").aggregate([("margin", "sum")]).rename_columns(["customer", "margin"]).sort_by("customer")
