@@ -30,10 +30,10 @@ def test_uniforms_are_uniform_and_uncorrelated() -> None:
     assert np.histogram(first, 10, (0, 1))[0].min() > 1_800
 
 
-def test_pick_draws_with_the_given_shares() -> None:
-    cdf = np.array([[0.2, 0.2, 1.0], [0.0, 0.5, 1.0]])
+def test_a_choice_draws_with_the_given_shares() -> None:
+    choice = rng.Choice(np.array([[0.2, 0.0, 0.8], [0.0, 3.0, 3.0]]))
     rows = np.repeat([0, 1], 5_000)
-    found = rng.pick(cdf, rows, rng.uniforms(1, np.arange(10_000)))
+    found = choice.pick(rows, rng.uniforms(1, np.arange(10_000)))
     share = [np.bincount(found[rows == row], minlength=3) / 5_000 for row in (0, 1)]
     assert np.allclose(share, [[0.2, 0.0, 0.8], [0.0, 0.5, 0.5]], atol=0.03)
 
@@ -78,7 +78,7 @@ def test_the_shelfs_averages_are_those_of_its_draws(world: World) -> None:
     draw = np.random.default_rng(0)
     item = shelf.draw(people, rows, (draw.random(len(rows)), draw.random(len(rows))))
     assert shelf.open[item].all()
-    pieces, extra = shelf.basket(item, rng.pick(shelf.outcome_cdf, item, draw.random(len(rows))))
+    pieces, extra = shelf.basket(item, shelf.baskets.pick(item, draw.random(len(rows))))
     main, side = shelf.worth(world.catalogue.price, item, pieces, extra)
     deal = Deal(fixed=2000, threshold=19_900)
     cut, (one, two) = shelf.cut(deal), deal.take(main, side)

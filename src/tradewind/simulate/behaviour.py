@@ -136,7 +136,7 @@ def _wander(people: People, window: Window, row: Ints, item: Ints, luck: np.rand
     shelf = window.shelf
     new = shelf.draw(people, row, (luck.random(len(row)), luck.random(len(row))))
     cell = shelf.catalogue.leaf[item] * 12 + people.tier[row] * 4 + people.style[row]
-    near = shelf.catalogue.leaf[item] * shelf.catalogue.per_leaf + rng.pick(shelf.cdf, cell, luck.random(len(row)))
+    near = shelf.catalogue.leaf[item] * shelf.catalogue.per_leaf + shelf.choice.pick(cell, luck.random(len(row)))
     slot = luck.choice(3, len(row), p=[0.55, 0.3, 0.15])
     extra = shelf.catalogue.extras[item, slot]
     which = luck.random(len(row))

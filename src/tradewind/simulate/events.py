@@ -74,7 +74,7 @@ class Log:
         columns = {
             "id": self._ids(data["row"]),
             "at": pa.array(at, pa.timestamp("us", tz="UTC")),
-            "customer": _take(customer_ids(self.people.first, len(self.people)), np.where(data["anonymous"], -1, data["row"])),
+            "customer": _take(self.people.ids, np.where(data["anonymous"], -1, data["row"])),
             "session": self._named("s", data["session"]),
             "kind": _take(pa.array(KINDS), data["kind"]),
             "item": _take(pa.array(self.window.shelf.catalogue.ids()), data["item"]),
@@ -88,7 +88,7 @@ class Log:
             "decision_id": _by_contact(contacts, contacts.decision, contact),
             "text": _take(pa.array(_texts(self.window.shelf.catalogue.leaves)), data["text"]),
             "rating": pa.array(data["rating"], from_pandas=True),
-            "context": self._context(data["row"], data["shipped"]),
+            "context": _take(self.people.contexts, data["row"] + len(self.people) * data["shipped"]),
             "source": pa.repeat(pa.scalar(SOURCE), len(order)),
         }
         return schema.conform(pa.table(columns), schema.EVENTS)
@@ -105,19 +105,6 @@ class Log:
     def _named(self, letter: str, number: Ints) -> pa.Array:
         text = pc.cast(_optional(number), pa.string())
         return pc.binary_join_element_wise(pa.scalar(f"{letter}{self.prefix}"), text, "-")
-
-    def _context(self, row: Ints, shipped: NDArray[np.bool_]) -> pa.Array:
-        device = [f'{{"device": "D{number:07d}"}}' for number in self.people.device]
-        both = [
-            f'{{"device": "D{device:07d}", "ship_to": "A{house:07d}"}}'
-            for device, house in zip(self.people.device, self.people.house, strict=True)
-        ]
-        return _take(pa.array(device + both), row + len(device) * shipped)
-
-
-def customer_ids(first: int, count: int) -> pa.Array:
-    """Ids of customers by number; they say nothing about the customer."""
-    return pa.array([f"C{number:07d}" for number in range(first, first + count)])
 
 
 def search_text(leaf: Ints, locale: Ints, pattern: Ints) -> Ints:

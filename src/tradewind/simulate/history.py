@@ -11,7 +11,7 @@ import pyarrow as pa
 from tradewind.simulate import behaviour, deals, rng, season
 from tradewind.simulate import orders as buying
 from tradewind.simulate.contacts import Contacts, Past
-from tradewind.simulate.events import Log, customer_ids
+from tradewind.simulate.events import Log
 from tradewind.simulate.people import CHUNK, People
 from tradewind.simulate.window import Window
 from tradewind.simulate.world import World
@@ -53,7 +53,7 @@ def mailing(world: World, people: People, window: Window) -> Contacts:
     local = draw.integers(8, 22, len(row))
     hour = (local - season.offsets(window.start)[people.zone[row]] - window.start.hour) % 24
     x = 24.0 * draw.integers(0, min(window.days, 4), len(row)) + hour + draw.random(len(row))
-    names = customer_ids(people.first, len(people)).to_pylist()
+    names = people.ids.to_pylist()
     return Contacts(
         source=np.arange(len(row)),
         customer=people.first + row,

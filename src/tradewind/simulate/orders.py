@@ -79,7 +79,7 @@ def _own(people: People, window: Window, luck: np.random.Generator) -> Orders:
     rows = np.concatenate([row, row[more], again_row])
     items = np.concatenate([item, follow[more], again_item])
     origin = np.repeat([OWN, REGULAR], [len(row), len(rows) - len(row)])
-    basket = rng.pick(shelf.outcome_cdf, items, luck.random(len(rows)))
+    basket = shelf.baskets.pick(items, luck.random(len(rows)))
     pieces, extra = shelf.basket(items, basket)
     back = _returned(people, window, rows, (items, extra), (luck.random(len(rows)), luck.random(len(rows))))
     nothing = np.zeros(len(rows), dtype=np.int64)
@@ -118,7 +118,7 @@ def _answers(people: People, window: Window, contacts: Contacts, law: Chances, s
     row = law.row[bought]
     own_choice = shelf.draw(people, row, (u(_ITEM1)[bought], u(_ITEM2)[bought]))
     item = np.where(contacts.item[bought] >= 0, contacts.item[bought], own_choice)
-    pieces, extra = shelf.basket(item, rng.pick(shelf.outcome_cdf, item, u(_BASKET)[bought]))
+    pieces, extra = shelf.basket(item, shelf.baskets.pick(item, u(_BASKET)[bought]))
     delay = -DELAY * np.log1p(-u(_WHEN)[bought] * law.reach[bought])
     main, side = shelf.worth(shelf.catalogue.price, item, pieces, extra)
     off = _off(contacts, bought, main, side)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tradewind.simulate import rng
@@ -76,6 +78,23 @@ class People:
 
     def __len__(self) -> int:
         return len(self.kind)
+
+    @cached_property
+    def tastes(self) -> rng.Choice:
+        """Draws leaf categories."""
+        return rng.Choice(self.taste)
+
+    @cached_property
+    def ids(self) -> pa.Array:
+        """Customer ids; they say nothing about the customer."""
+        return pa.array([f"C{number:07d}" for number in range(self.first, self.first + len(self))])
+
+    @cached_property
+    def contexts(self) -> pa.Array:
+        """JSON context of a customer's events, then that of a customer's orders (device and address)."""
+        devices = [f'"device": "D{number:07d}"' for number in self.device]
+        orders = [f'{{{device}, "ship_to": "A{house:07d}"}}' for device, house in zip(devices, self.house, strict=True)]
+        return pa.array([f"{{{device}}}" for device in devices] + orders)
 
 
 def make(seed: int, chunk: int, *, count: int, days: int, catalogue: Catalogue) -> People:

@@ -39,12 +39,17 @@ def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return value ^ (value >> np.uint64(31))
 
 
-def pick(cdf: NDArray[np.float64], rows: NDArray[np.int64], u: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Draw one column per entry of ``rows``: ``cdf[rows[k]]`` is a row of cumulated shares ending at 1.
+class Choice:
+    """Draws a column per row from many discrete laws at once: one search over all rows, row r living in [r, r + 1)."""
 
-    One search over all rows at once: row r lives in [r, r + 1).
-    """
-    width = cdf.shape[1]
-    flat = (cdf + np.arange(len(cdf))[:, None]).ravel()
-    found = np.searchsorted(flat, rows + u, side="right") - rows * width
-    return np.asarray(np.clip(found, 0, width - 1))
+    def __init__(self, shares: NDArray[np.float64]) -> None:
+        cdf = np.cumsum(shares, axis=1)
+        cdf /= np.maximum(cdf[:, -1:], 1e-300)
+        cdf[:, -1] = 1.0
+        self.width = cdf.shape[1]
+        self.flat = (cdf + np.arange(len(cdf))[:, None]).ravel()
+
+    def pick(self, rows: NDArray[np.int64], u: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return one column per entry of ``rows``, drawn by the uniforms ``u``."""
+        found = np.searchsorted(self.flat, rows + u, side="right") - rows * self.width
+        return np.asarray(np.clip(found, 0, self.width - 1))

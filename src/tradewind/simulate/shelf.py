@@ -41,8 +41,7 @@ class Shelf:
         self.week = week
         self.open = catalogue.on_sale(week)
         self.cells = self._cells()
-        self.cdf = np.cumsum(self.cells, axis=1)
-        self.cdf[:, -1] = 1.0
+        self.choice = rng.Choice(self.cells)
 
     def _cells(self) -> Floats:
         """Probability of an item within (leaf, tier of the customer, style of the customer), float64[leaves * 12, per_leaf]."""
@@ -63,11 +62,9 @@ class Shelf:
         return np.asarray((items.quantity[:, :, None] * extra[:, None, :]).reshape(len(items), -1))
 
     @cached_property
-    def outcome_cdf(self) -> Floats:
-        """Cumulated ``outcomes``."""
-        cdf = np.cumsum(self.outcomes, axis=1)
-        cdf[:, -1] = 1.0
-        return np.asarray(cdf)
+    def baskets(self) -> rng.Choice:
+        """Draws ``outcomes``."""
+        return rng.Choice(self.outcomes)
 
     def basket(self, item: Ints, outcome: Ints) -> tuple[Ints, Ints]:
         """Return pieces of the main item and the accessory (-1 none) of baskets."""
@@ -122,11 +119,9 @@ class Shelf:
 
     def draw(self, people: People, rows: Ints, luck: tuple[Floats, Floats]) -> Ints:
         """Draw one main item per entry of ``rows`` from its customer's law; ``luck`` are two uniforms per entry."""
-        taste = np.cumsum(people.taste, axis=1)
-        taste[:, -1] = 1.0
-        leaf = rng.pick(taste, rows, luck[0])
+        leaf = people.tastes.pick(rows, luck[0])
         cell = leaf * 12 + people.tier[rows] * 4 + people.style[rows]
-        return np.asarray(leaf * self.catalogue.per_leaf + rng.pick(self.cdf, cell, luck[1]))
+        return np.asarray(leaf * self.catalogue.per_leaf + self.choice.pick(cell, luck[1]))
 
     def likeness(self, people: People, rows: Ints, item: Ints) -> Floats:
         """How well items suit customers, 0-1: favourite category, own price tier, own style; 0.3 where no item is named."""

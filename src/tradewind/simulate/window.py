@@ -64,11 +64,8 @@ class Flow:
         """Draw the moments: rows and hours, sorted by row, then hour."""
         count = luck.poisson(self.later[:, 0])
         rows = np.repeat(np.arange(len(count)), count)
-        total = np.maximum(self.later[:, :1], 1e-300)
-        days = np.cumsum(self.rate, axis=1) / total
-        days[:, -1] = 1.0
-        block = rng.pick(days, rows, luck.random(len(rows)))
-        hour = rng.pick(self.by_hour[:, 1:], self.peak[rows], luck.random(len(rows)))
+        block = rng.Choice(self.rate).pick(rows, luck.random(len(rows)))
+        hour = rng.Choice(np.diff(self.by_hour, axis=1)).pick(self.peak[rows], luck.random(len(rows)))
         x = 24.0 * block + hour + luck.random(len(rows))
         order = np.lexsort((x, rows))
         return rows[order], x[order]

@@ -18,7 +18,6 @@ from tradewind import schema
 from tradewind.params import Number, check
 from tradewind.simulate import catalogue as stock
 from tradewind.simulate import deals, dirt, history, people, rng, segment
-from tradewind.simulate.events import customer_ids
 from tradewind.simulate.people import CHANNELS, LOCALES, People
 from tradewind.simulate.season import ZONES
 from tradewind.simulate.world import World
@@ -71,7 +70,7 @@ def write_truth(world: World, folder: str | Path) -> tuple[Path, Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "customers.parquet"
-    tables = _by_chunk(world, lambda _, chunk: pa.table({"customer": customer_ids(chunk.first, len(chunk)), **people.latents(chunk)}))
+    tables = _by_chunk(world, lambda _, chunk: pa.table({"customer": chunk.ids, **people.latents(chunk)}))
     first = next(tables)
     with pq.ParquetWriter(path, first.schema) as out:
         out.write_table(first)
@@ -159,7 +158,7 @@ def _items(world: World) -> pa.Table:
 def _customers(world: World, chunk: People) -> pa.Table:
     return pa.table(
         {
-            "customer": customer_ids(chunk.first, len(chunk)),
+            "customer": chunk.ids,
             "locale": pa.array([LOCALES[number] for number in chunk.locale]),
             "zone": pa.array([ZONES[number] for number in chunk.zone]),
             "signed_up_at": pa.array([_iso(world.began + timedelta(seconds=round(day * 86_400))) for day in chunk.signup]),
