@@ -20,6 +20,8 @@ from tradewind.compose.recipe import RECIPES, Room, Step, rooms
 from tradewind.errors import unknown
 from tradewind.types import Reason
 
+ANCHORED = ("similar", "together")  # kinds of wording that name another item
+POPULAR = 50  # the last rank of which "many have chosen it" is said
 HEADLINES = frozenset({"percent_off", "amount_off", "offer_price"})
 
 
@@ -53,8 +55,17 @@ def reason_kind(reason: Reason | None, facts: Facts) -> str | None:
     """Return the kind of wording that a reason allows, or None: unknown codes and sensitive goods stay silent."""
     if reason is None or "sensitive" in facts.flags or "item" not in facts.flags:
         return None
+    kind = wording(reason)
+    return None if kind in ANCHORED and "anchor" not in facts.facts else kind
+
+
+def wording(reason: Reason) -> str | None:
+    """Return the kind of wording for a reason's code; "popular" is said only of the most popular."""
     kind: str | None = data("locales")["reasons"].get(reason.code)
-    return None if kind in ("similar", "together") and "anchor" not in facts.facts else kind
+    rank = reason.details.get("rank")
+    if kind == "popular" and not (isinstance(rank, int) and rank <= POPULAR):
+        return None
+    return kind
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from tradewind.types import Offer
 FRESH = timedelta(hours=72)  # how long a catalogue fact may be used without looking again
 STOCK_FRESH = timedelta(hours=2)
 LOW_STOCK = 5  # pieces
-LONG, NARROW = 72, 30  # columns of a name in e-mail and cards; in push and SMS
+LONG, NARROW = 72, 36  # columns of a name in e-mail and cards; in push and SMS
 PROBE = 10_000  # minor units, to ask an offer kind what it takes off when no item is given
 MIN_REVIEWS, MIN_RATING = 20, Decimal("4.0")  # below this support a rating is no proof
 FLAGS = frozenset({"item", "offer", "whole_shop", "scoped", "in_stock", "low_stock", "sensitive"})
@@ -208,6 +208,21 @@ def unsellable(item: Mapping[str, Any] | None, offer: Offer | None, *, send_at: 
     return None
 
 
+def _attributes(raw: str | None) -> dict[str, Any]:
+    """Read the free attributes of an item; what is no JSON object has none."""
+    try:
+        found = json.loads(raw) if raw else {}
+    except ValueError:
+        return {}
+    return {str(key).strip().lower(): value for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _text(value: object, *, leaf: bool = False) -> str | None:
+    if not isinstance(value, str):
+        return None
+    return value.split(" > ")[-1] if leaf else value
+
+
 @lru_cache(maxsize=65536)
 def sensitive(text: str) -> bool:
     """Whether a category or a title is of a kind that no reason line may speak of (health, intimacy, faith ...)."""
@@ -246,29 +261,28 @@ class _Build:
             self.name("title", item.get("title"), "items.title")
             why = f"no usable {own}, title used" if "title" in self.facts else "none usable"
             self.fallbacks.append(f"title: {why}")
-        self.name("brand", item.get("brand"), "items.brand")
+        known = _attributes(item.get("attributes"))
+        for name in ("brand", "category"):  # a shop with two languages keeps the second one among the attributes
+            self.name(name, _text(known.get(f"{name}_{short}"), leaf=name == "category"), f"items.attributes.{name}_{short}", script=short)
+        if "brand" not in self.facts:
+            self.name("brand", item.get("brand"), "items.brand")
         if "brand" in self.facts and short == "en" and clean.script(self.facts["brand"].text) == "zh":
             del self.facts["brand"]
         if any(sensitive(str(item.get(column) or "")) for column in ("category", "title", "title_zh", "title_en")):
             self.flags.add("sensitive")
-        leaf = (item.get("category") or "").split(" > ")[-1]
-        self.name("category", leaf, "items.category", script=short)
-        self._feature(item.get("attributes"), short)
+        if "category" not in self.facts:
+            self.name("category", _text(item.get("category"), leaf=True), "items.category", script=short)
+        self._feature(known, short)
         stock = item.get("stock")
         if stock is not None and stock > 0:
             band = "low_stock" if stock <= LOW_STOCK else "in_stock"
             self.flags.add(band)
             self.add("stock", band, band, "items.stock", self.at + STOCK_FRESH)
 
-    def _feature(self, raw: str | None, script: str) -> None:
-        try:
-            attributes = json.loads(raw) if raw else {}
-        except ValueError:
-            return
+    def _feature(self, known: Mapping[str, Any], script: str) -> None:
         table = locales.data("locales")[self.locale]
-        known = {str(key).strip().lower(): value for key, value in attributes.items()} if isinstance(attributes, dict) else {}
         for key, label in table["labels"].items():
-            value = clean.name(known[key]) if isinstance(known.get(key), str) else None
+            value = clean.name(_text(known.get(f"{key}_{script}") or known.get(key)))
             if value and clean.width(value) <= NARROW and clean.script(value) == script:
                 text = table["feature"].replace("{label}", label).replace("{value}", value)
                 self.add("feature", (key, value), text, f"items.attributes.{key}", self.at + FRESH)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tradewind.compose.components import ANCHORED, wording
 from tradewind.compose.facts import MIN_REVIEWS, Proof, sensitive
-from tradewind.compose.locales import data
 from tradewind.decide.read import read_offers
 from tradewind.schema import Kind
 from tradewind.types import NOTHING, Offer, Reason, utc
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from tradewind.decide.plan import Plan
     from tradewind.engine.home import Home
 
-ANCHORED = ("similar", "together")
-COLUMNS = ("item", "title", "title_zh", "title_en", "category", "brand", "price", "currency", "stock", "available_from", "available_until", "attributes")  # fmt: skip
+COLUMNS = (
+    "item", "title", "title_zh", "title_en", "category", "brand", "price", "currency", "stock", "available_from", "available_until",
+    "attributes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Material:
     def reason(self, told: Mapping[str, Any]) -> tuple[Reason | None, Mapping[str, Any] | None]:
         """Return the first reason that may become words, and the item that it speaks of."""
         for reason in _reasons([told["reasons"]]):
-            kind = data("locales")["reasons"].get(reason.code)
+            kind = wording(reason)
             if kind is None:
                 continue
             if kind not in ANCHORED:
@@ -108,7 +110,7 @@ def _reasons(texts: Sequence[str]) -> list[Reason]:
 
 
 def _anchor(reason: Reason) -> str | None:
-    return reason.details.get("item") if data("locales")["reasons"].get(reason.code) in ANCHORED else None
+    return reason.details.get("item") if wording(reason) in ANCHORED else None
 
 
 def _offers(plan: Plan, known: Sequence[Offer], decisions: pa.Table) -> dict[str | None, Offer]:
