@@ -41,6 +41,19 @@ class Signal:
     def owner(self) -> NDArray[np.int64]:
         return np.repeat(np.arange(len(self.offsets) - 1), self.lengths)
 
+    def moments_back(self) -> NDArray[np.int64]:
+        """How many moments each event lies before its customer's last one, int64 [M]; lines of one order share a moment."""
+        owner = self.owner
+        if not len(owner):
+            return np.empty(0, np.int64)
+        starts = np.ones(len(owner), dtype=bool)
+        starts[1:] = (self.at[1:] != self.at[:-1]) | (owner[1:] != owner[:-1])
+        moment = np.cumsum(starts)
+        last = np.zeros(len(self.offsets) - 1, np.int64)
+        last[owner] = moment  # the last write of each customer wins
+        back: NDArray[np.int64] = last[owner] - moment
+        return back
+
 
 def table(weights: Mapping[str, float] | None) -> NDArray[np.float64]:
     """Weight per kind code, float64 [kinds]; None means :data:`WEIGHTS`."""

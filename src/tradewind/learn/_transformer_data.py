@@ -1,10 +1,11 @@
-"""Histories as batches of integer codes: windows of events, grouped by length, one target per position."""
+"""Histories as batches of integer codes: windows of events, grouped by length, and what came next at each moment."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,57 +13,70 @@ from numpy.typing import NDArray
 from tradewind.learn.sequences import CHANNELS, KINDS, Sequences
 
 GAPS = 34  # log2 of seconds since the event before; 0 for the first
-LATER, TOGETHER = 1, 0  # whether what comes next is at a later moment, or another line of the same order
 
 
 def tables(items: int, categories: int) -> tuple[int, ...]:
     """Rows of each embedding table, in the order of ``FEATURES``."""
-    return (items + 1, len(KINDS), 6, categories + 1, len(CHANNELS) + 1, GAPS, 2)
+    return (items + 1, len(KINDS), 6, categories + 1, len(CHANNELS) + 1, GAPS)
 
 
 def codes(log: Sequences, known: NDArray[np.bool_]) -> NDArray[np.int64]:
     """All events as codes int64 [features, N]; an item that was never trained on reads as "none"."""
-    events = np.empty((7, len(log.at)), dtype=np.int64)
-    none = len(log.items)
-    events[0] = np.where((log.item >= 0) & np.append(known, False)[log.item], log.item, none)
+    events = np.empty((6, len(log.at)), dtype=np.int64)
+    events[0] = np.where((log.item >= 0) & np.append(known, False)[log.item], log.item, len(log.items))
     events[1], events[2], events[3], events[4] = log.kind, log.band + 1, log.category + 1, log.channel + 1
     gap = np.diff(log.at, prepend=0)
     events[5] = np.minimum(np.log2(np.maximum(gap, 0) / 1e6 + 1).astype(np.int64) + 1, GAPS - 1)
-    events[6] = LATER
-    if len(log.at):
-        starts = log.offsets[:-1][log.lengths > 0]
-        events[5, starts] = 0
-        same = np.zeros(len(log.at), dtype=bool)
-        same[:-1] = (log.at[1:] == log.at[:-1]) & (np.diff(log.owner) == 0)
-        events[6, same] = TOGETHER
+    events[5, log.offsets[:-1][log.lengths > 0]] = 0
     return events
+
+
+class Pairs(NamedTuple):
+    """What follows some positions: ``row`` (into the positions that have anything), wanted ``item`` and ``weight``, all [P]."""
+
+    places: NDArray[np.bool_]  # [B, L]
+    row: NDArray[np.int64]
+    item: NDArray[np.int64]
+    weight: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Training windows: ``start`` and ``length`` into the flat ``events``; per event the next item (-1: none) and its weight."""
+    """Training windows: ``start`` and ``length`` into the flat ``events``, and as CSR over events what came next.
+
+    Asked is only at the end of a moment, and wanted is everything at the next moment, sharing a weight of one: lines of
+    one order have no order of their own, and a model that guesses the next line never learns the next order.
+    """
 
     events: NDArray[np.int64]  # [features, N]
-    target: NDArray[np.int64]  # [N]
-    weight: NDArray[np.float32]  # [N]
+    offsets: NDArray[np.int64]  # [N + 1]
+    item: NDArray[np.int64]  # [P]
+    weight: NDArray[np.float32]  # [P]
     start: NDArray[np.int64]
     length: NDArray[np.int64]
 
     @classmethod
     def of(cls, log: Sequences, known: NDArray[np.bool_], weights: NDArray[np.float64], *, longest: int) -> Windows:
-        """Cut every history, from its end backwards, into windows of at most ``longest`` events that have a next one."""
-        target, weight = np.full(len(log.at), -1, np.int64), np.zeros(len(log.at), np.float32)
-        inner = np.ones(len(log.at), dtype=bool)
-        inner[log.offsets[1:][log.lengths > 0] - 1] = False  # the last event of a history has no next one
-        here = np.flatnonzero(inner)
-        # The next event on the same item (view, then cart) is no recommendation; it teaches nothing.
-        tells = (log.item[here + 1] >= 0) & (log.item[here + 1] != log.item[here])
-        target[here] = np.where(tells, log.item[here + 1], -1)
-        weight[here] = np.where(tells, weights[log.kind[here + 1]], 0)
-        start, length = _cut(log.offsets[:-1], np.maximum(log.lengths - 1, 0), longest)
-        told = np.concatenate(([0], np.cumsum(weight > 0)))
-        useful = told[start + length] > told[start]
-        return cls(codes(log, known), target, weight, start[useful], length[useful])
+        """Cut every history, from its last question backwards, into windows of at most ``longest`` events."""
+        place, item, weight = _followers(log, weights)
+        counts = np.bincount(place, minlength=len(log.at))
+        weight = weight / counts[place]
+        offsets = np.concatenate(([0], np.cumsum(counts)))
+        asked = np.flatnonzero(counts)
+        last = np.zeros(len(log), np.int64)
+        last[log.owner[asked]] = asked + 1 - log.offsets[log.owner[asked]]
+        start, length = _cut(log.offsets[:-1], last, longest)
+        useful = offsets[start + length] > offsets[start]
+        return cls(codes(log, known), offsets, item, weight.astype(np.float32), start[useful], length[useful])
+
+    @cached_property
+    def _told(self) -> NDArray[np.float64]:
+        return np.concatenate(([0.0], np.cumsum(self.weight, dtype=np.float64)))
+
+    def mass(self, index: NDArray[np.int64]) -> float:
+        """Summed weight of all that is wanted in some windows."""
+        start = self.start[index]
+        return float((self._told[self.offsets[start + self.length[index]]] - self._told[self.offsets[start]]).sum())
 
     def batches(self, tokens: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
         """Windows of like length, about ``tokens`` padded events each, in random order: int64 window numbers."""
@@ -72,19 +86,29 @@ class Windows:
         for number in rng.permutation(len(groups)):
             yield order[groups[number]]
 
-    @cached_property
-    def _told(self) -> NDArray[np.float64]:
-        return np.concatenate(([0.0], np.cumsum(self.weight, dtype=np.float64)))
-
-    def mass(self, index: NDArray[np.int64]) -> float:
-        """Summed weight of all targets of some windows."""
-        start = self.start[index]
-        return float((self._told[start + self.length[index]] - self._told[start]).sum())
-
-    def padded(self, index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Codes [features, B, L], lengths [B], targets [B, L] (-1: none) and weights [B, L] of some windows."""
+    def padded(self, index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], Pairs]:
+        """Codes [features, B, L], lengths [B] and what is wanted of some windows."""
         events, lengths, take, real = gather(self.events, self.start[index], self.length[index])
-        return events, lengths, np.where(real, self.target[take], -1), np.where(real, self.weight[take], 0).astype(np.float32)
+        begin, end = self.offsets[take], self.offsets[take + 1]
+        places = real & (end > begin)
+        counts = (end - begin)[places]
+        shift = np.concatenate(([0], np.cumsum(counts)))
+        pairs = np.arange(shift[-1]) + np.repeat(begin[places] - shift[:-1], counts)
+        return events, lengths, Pairs(places, np.repeat(np.arange(len(counts)), counts), self.item[pairs], self.weight[pairs])
+
+
+def _followers(log: Sequences, weights: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """For every positive event: the last event of the customer's moment before, the item, the weight; ascending by place."""
+    owner = log.owner
+    starts = np.ones(len(log.at), dtype=bool)
+    starts[1:] = (log.at[1:] != log.at[:-1]) | (owner[1:] != owner[:-1])
+    begin = np.flatnonzero(starts)[np.cumsum(starts) - 1] if len(owner) else np.empty(0, np.int64)
+    weight = weights[log.kind]
+    place = begin - 1
+    wanted = (log.item >= 0) & (weight > 0) & (begin > log.offsets[owner])
+    # View, cart and purchase of one item in a row are one wish; the step from one to the next teaches nothing.
+    wanted &= ~((log.item == log.item[place]) & (log.kind != log.kind[place]))
+    return place[wanted], log.item[wanted].astype(np.int64), weight[wanted]
 
 
 def gather(

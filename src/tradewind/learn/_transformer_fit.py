@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from tradewind.engine.training import World, agreed, load_checkpoint, save_checkpoint, start_equal, sum_gradients
 from tradewind.learn._transformer_data import Windows, gather, grouped
 from tradewind.learn._transformer_net import Net, Shape
 
 CELLS = 32_000_000  # logits of one step: bounds memory
-TOKENS = 4096  # padded events of one step at most
+TOKENS = 1024  # padded events of one step at most
+STEPS = 100  # of one epoch at least, while a step has more than a handful of events
 FULL = 30_000  # items up to which the softmax is full
 NEGATIVES = 2048  # shared by one step, above that
 
@@ -44,10 +44,15 @@ class Plan:
 Validate = Callable[[Net], float]
 
 
-def build(shape: Shape, plan: Plan, place: World) -> tuple[Net, torch.optim.Optimizer]:
+def build(windows: Windows, shape: Shape, plan: Plan, place: World) -> tuple[Net, torch.optim.Optimizer]:
     """A fresh network, the same on every process, and its optimiser."""
     torch.manual_seed(plan.seed)
-    net = Net(shape).to(place.device)
+    net = Net(shape)
+    # Starting from popularity saves the epochs that would learn only that.
+    wanted = np.bincount(windows.item, windows.weight, minlength=net.count)
+    with torch.no_grad():
+        net.bias.copy_(torch.from_numpy(np.log(wanted + 1) - np.log(wanted + 1).mean()))
+    net = net.to(place.device)
     start_equal(net.parameters(), place)
     return net, torch.optim.AdamW(net.parameters(), lr=plan.lr, betas=(0.9, 0.98), weight_decay=1e-3)
 
@@ -56,7 +61,7 @@ def train(
     windows: Windows, shape: Shape, plan: Plan, place: World, *, phase: str, validate: Validate | None = None
 ) -> tuple[Net, int, list[float]]:
     """Train up to ``plan.epochs``; with ``validate`` return the best network, else the last, with its epochs and the curve."""
-    net, optimiser = build(shape, plan, place)
+    net, optimiser = build(windows, shape, plan, place)
     mark = _mark(windows, shape, plan, phase)
     path = None if plan.checkpoint is None else Path(f"{plan.checkpoint}.{phase}")
     best, done, curve = _copy(net), 0, list[float]()
@@ -88,7 +93,7 @@ def epoch(net: Net, optimiser: torch.optim.Optimizer, windows: Windows, plan: Pl
     torch.manual_seed(int(rng.integers(2**62)) + place.rank)
     draw = torch.Generator().manual_seed(int(rng.integers(2**62)))
     net.train()
-    tokens = int(min(TOKENS, max(256, CELLS // (NEGATIVES if plan.sampled else net.count))))
+    tokens = int(min(TOKENS, max(256, CELLS // (NEGATIVES if plan.sampled else net.count)), max(64, windows.length.sum() // STEPS)))
     for batch in windows.batches(tokens, rng):
         total = windows.mass(batch)
         negatives = torch.randint(net.count, (NEGATIVES,), generator=draw).to(place.device) if plan.sampled else None
@@ -103,17 +108,20 @@ def epoch(net: Net, optimiser: torch.optim.Optimizer, windows: Windows, plan: Pl
 
 def loss(net: Net, windows: Windows, batch: NDArray[np.int64], negatives: Tensor | None, place: World) -> Tensor:
     """Weighted sum of the cross-entropies of a batch; the softmax runs over all items or over shared uniform negatives."""
-    events, lengths, target, weight = (torch.from_numpy(part).to(place.device) for part in windows.padded(batch))
+    events, lengths, pairs = windows.padded(batch)
+    places, row, item, weight = (torch.from_numpy(part).to(place.device) for part in pairs)
     with torch.autocast("cuda", torch.bfloat16, enabled=place.device.startswith("cuda")):
-        told = weight > 0
-        hidden, wanted = net(events, lengths)[told], target[told]
+        hidden = net(torch.from_numpy(events).to(place.device), torch.from_numpy(lengths).to(place.device))[places]
         if negatives is None:
-            each = functional.cross_entropy((hidden @ net.items.T).float(), wanted, reduction="none")
+            logits = (hidden @ net.items.T + net.bias).float()
+            each = torch.logsumexp(logits, dim=1)[row] - logits[row, item]
         else:
-            positive = (hidden * net.items[wanted]).sum(dim=1, keepdim=True)
-            others = (hidden @ net.items[negatives].T).masked_fill(negatives == wanted[:, None], float("-inf"))
-            each = -functional.log_softmax(torch.cat((positive, others), dim=1).float(), dim=1)[:, 0]
-    return (each * weight[told]).sum()
+            positive = (hidden[row] * net.items[item]).sum(dim=1) + net.bias[item]
+            others = (hidden @ net.items[negatives].T + net.bias[negatives])[row]
+            others = others.masked_fill(negatives == item[:, None], float("-inf"))
+            each = torch.logsumexp(torch.cat((positive[:, None], others), dim=1).float(), dim=1) - positive.float()
+    total: Tensor = (each * weight).sum()
+    return total
 
 
 def vectors(net: Net, events: NDArray[np.int64], offsets: NDArray[np.int64], place: World) -> NDArray[np.float32]:
@@ -145,7 +153,7 @@ def _stop(curve: list[float], patience: int) -> bool:
 def _mark(windows: Windows, shape: Shape, plan: Plan, phase: str) -> str:
     """What a checkpoint belongs to: these windows, these settings. Another mark starts anew."""
     digest = hashlib.sha256(json.dumps([asdict(shape), asdict(plan), phase]).encode())
-    arrays: tuple[NDArray[Any], ...] = (windows.events, windows.target, windows.weight, windows.start, windows.length)
+    arrays: tuple[NDArray[Any], ...] = (windows.events, windows.offsets, windows.item, windows.weight, windows.start, windows.length)
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

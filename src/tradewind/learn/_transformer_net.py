@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-FEATURES = ("item", "kind", "band", "category", "channel", "gap", "moment")
+FEATURES = ("item", "kind", "band", "category", "channel", "gap")
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,13 @@ class Block(nn.Module):
 
 
 class Net(nn.Module):
-    """Events in, one vector per position out; its product with ``items`` rows scores the next item."""
+    """Events in, one vector per position out; its product with ``items`` rows plus ``bias`` scores the next item."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.tables = nn.ModuleDict({name: nn.Embedding(rows, shape.dim) for name, rows in zip(FEATURES, shape.tables, strict=True)})
         self.position = nn.Embedding(shape.length, shape.dim)
+        self.bias = nn.Parameter(torch.zeros(shape.tables[0] - 1))
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.blocks))
         self.norm, self.drop = nn.LayerNorm(shape.dim), nn.Dropout(shape.dropout)
         self.length, self.count = shape.length, shape.tables[0] - 1

@@ -1,7 +1,8 @@
 """The directional item graph: customers who had A went on to B, weighted by distance, updated with every event.
 
 Recipe: pairs within a window of 20 events weigh distance^-0.7, backward 0.3 of that; rows are divided by their sum^0.2
-and targets by their popularity^0.1; the query is the last ten events, each step back counts 0.7. Kin of the
+and targets by their popularity^0.1; the query is the last fifty events, each moment back counts 0.7 (all lines of one order are
+one moment). Kin of the
 "embarrassingly simple graph heuristic" of arXiv 2605.07125 and of sequential neighbourhood models (Ludewig and Jannach 2018).
 """
 
@@ -22,7 +23,7 @@ from tradewind.learn.sequences import Sequences
 from tradewind.params import Number, Rule
 from tradewind.types import Reason
 
-LAST = 10  # events of the query
+LAST = 50  # events of the query
 
 
 class Graph(Recommender):
@@ -88,9 +89,9 @@ class Graph(Recommender):
     def _queries(self, histories: Sequences) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
         """Owner, item and weight of every query event."""
         found = self._signal(histories)
-        back = np.repeat(found.offsets[1:], found.lengths) - 1 - np.arange(len(found.item))
-        keep = back < LAST
-        return found.owner[keep], found.item[keep], found.weight[keep] * self.query ** back[keep]
+        recent = np.repeat(found.offsets[1:], found.lengths) - np.arange(len(found.item)) <= LAST
+        weight = found.weight * self.query ** found.moments_back()
+        return found.owner[recent], found.item[recent], weight[recent]
 
     def _score(self, histories: Sequences) -> NDArray[np.float32]:
         from scipy.sparse import csr_array

@@ -45,10 +45,10 @@ class Size:
 
 
 SIZES: Mapping[str, Size] = {
-    "tiny": Size(32, 1, 2, 50, 0.2, 3e-3, 20, 2),
-    "small": Size(64, 2, 2, 100, 0.3, 1e-3, 40, 3),
-    "base": Size(128, 3, 4, 200, 0.3, 1e-3, 60, 4),
-    "large": Size(256, 4, 4, 400, 0.4, 5e-4, 100, 5),
+    "tiny": Size(32, 1, 2, 100, 0.2, 3e-3, 20, 3),
+    "small": Size(64, 2, 2, 200, 0.3, 1e-3, 40, 3),
+    "base": Size(128, 3, 4, 256, 0.3, 1e-3, 60, 4),
+    "large": Size(256, 4, 4, 512, 0.4, 5e-4, 100, 5),
 }
 LAST = 5  # events that a reason looks at
 
@@ -193,7 +193,7 @@ class Transformer(Recommender):
 
     def _logits(self, net: Net, histories: Sequences, place: World) -> NDArray[np.float32]:
         users = self._vectors(net, histories, place)
-        scores: NDArray[np.float32] = users @ net.items.detach().float().cpu().numpy().T
+        scores: NDArray[np.float32] = users @ net.items.detach().float().cpu().numpy().T + net.bias.detach().float().cpu().numpy()
         scores[:, ~self._trained] = -np.inf
         item = histories.item
         tells = np.bincount(histories.owner[(item >= 0) & self._trained[np.maximum(item, 0)]], minlength=len(histories))
