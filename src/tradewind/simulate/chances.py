@@ -85,7 +85,7 @@ def chances(people: People, window: Window, contacts: Contacts, *, tired: Floats
     off, back = by_deal("off"), by_deal("back")
     pull = 1 - np.exp(-off / mean(shelf.value, averages.own_value) / DEPTH)
     clicked = np.clip(people.click[row] * (0.45 + 0.55 * like) * (1 + people.lure[row] * pull), 0, 0.95)
-    buy = people.pull[row] * (0.15 + 0.85 * like) + people.slope[row] * pull * (0.4 + 0.6 * like)
+    buy = people.pull[row] * (0.3 + 0.7 * like) + people.slope[row] * pull * (0.4 + 0.6 * like)
     reach = 1 - np.exp(-np.maximum(window.hours - contacts.x - LAG, 0) / DELAY)
     available = np.where(named, shelf.open[contacts.item], True)
     opened = np.clip(opened, 0, 0.95)

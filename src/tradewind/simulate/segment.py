@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tradewind.schema import Kind
 
@@ -33,9 +35,13 @@ NAMES = {
 }
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def lines(events: pa.Table) -> Iterator[str]:
     """Yield one track call per event; the lines of an order are the ``products`` of one call, at its first line's place."""
-    rows = events.to_pylist()
+    at = pc.strftime(pc.cast(events["at"], pa.timestamp("us")), "%Y-%m-%dT%H:%M:%SZ")
+    rows = events.set_column(events.column_names.index("at"), "at", at).to_pylist()
     orders: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["kind"] == Kind.PURCHASE:
@@ -43,18 +49,23 @@ def lines(events: pa.Table) -> Iterator[str]:
     for row in rows:
         group = orders.get(row["order_id"], []) if row["kind"] == Kind.PURCHASE else [row]
         if row is group[0]:
-            yield json.dumps(_call(row, group), ensure_ascii=False, separators=(",", ":"))
+            yield _ENCODER.encode(_call(row, group))
+
+
+@lru_cache(maxsize=100_000)
+def _context(text: str) -> dict[str, str]:
+    return dict(json.loads(text))
 
 
 def _call(row: dict[str, Any], group: list[dict[str, Any]]) -> dict[str, Any]:
-    context = json.loads(row["context"])
+    context = _context(row["context"])
     return {
         "type": "track",
         "event": NAMES[Kind(row["kind"])],
         "messageId": row["id"],
         "userId": row["customer"],
         "anonymousId": context["device"],
-        "timestamp": row["at"].isoformat().replace("+00:00", "Z"),
+        "timestamp": row["at"],
         "context": {"device": {"id": context["device"], "type": "mobile"}, "sessionId": row["session"]},
         "properties": {name: value for name, value in _properties(row, group).items() if value is not None},
     }
