@@ -59,7 +59,8 @@ draw, rows = np.random.default_rng(0), np.arange(count)
 item, names, ids = shelf.draw(people, rows, (draw.random(count), draw.random(count))), people.ids, world.catalogue.ids()
 costs = {"email": 2, "sms": 8, "push": 1, "inapp": 0.5}
 value = {}
-for name, kind, terms in (("product", "product", "{}"), ("coupon_10", "coupon", '{"percent": 10}'), ("coupon_20", "coupon", '{"percent": 20}')):
+for name, kind, terms in (("product", "product", "{}"), ("coupon_10", "coupon", '{"percent": 10}'),
+        ("coupon_20", "coupon", '{"percent": 20}')):
     sent = pa.table({"decision_id": names, "customer": names, "item": [ids[number] for number in item], "channel": ["inapp"] * count,
         "send_at": [world.end + timedelta(hours=12)] * count, "offer_kind": [kind] * count, "terms": [terms] * count})
     value[name] = true_profit(world, sent, start=world.end, days=14, costs=costs)["profit"].to_numpy()
