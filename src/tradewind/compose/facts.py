@@ -109,7 +109,8 @@ class Facts:
         gone = sorted(set(names) & set(self.facts))
         flags = self.flags - {"in_stock", "low_stock"} if "stock" in gone else self.flags
         kept = {name: fact for name, fact in self.facts.items() if name not in gone}
-        return replace(self, facts=kept, flags=flags, fallbacks=(*self.fallbacks, *(f"{name}: {why}" for name in gone)))
+        notes = (f"{name}: {why}" for name in gone if name != "stock")  # soon out of date, and nothing waits for it
+        return replace(self, facts=kept, flags=flags, fallbacks=(*self.fallbacks, *notes))
 
     def with_anchor(self, item: Mapping[str, Any]) -> Facts:
         """Add the name of the item (a row of ``schema.ITEMS``) that a reason speaks of."""

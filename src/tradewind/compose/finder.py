@@ -37,8 +37,15 @@ class Finder:
             kinds.setdefault(_kind(known), []).append((tuple(known or ()), re.compile("|".join(group), self.flags)))
         return [_Group(kind, tuple({piece for pieces, _ in group for piece in pieces}), group) for kind, group in kinds.items()]
 
-    def hits(self, text: str, folded: str | None = None) -> Iterator[re.Match[str]]:
-        """Yield the matches, by pattern; ``folded`` is ``text.casefold()`` when the caller has it."""
+    def hits(self, text: str, folded: str | None = None) -> list[re.Match[str]]:
+        """Return the matches in reading order, of overlapping ones the first and longest.
+
+        ``folded`` is ``text.casefold()`` when the caller has it.
+        """
+        found = sorted(self._all(text, folded), key=lambda hit: (hit.start(), -hit.end()))
+        return [hit for place, hit in enumerate(found) if not place or hit.start() >= max(other.end() for other in found[:place])]
+
+    def _all(self, text: str, folded: str | None) -> Iterator[re.Match[str]]:
         folded = text.casefold() if folded is None else folded
         ascii_only = folded.isascii()
         for group in self._groups:

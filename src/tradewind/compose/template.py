@@ -85,7 +85,7 @@ def parse(text: str) -> Template:
     for literal in literals:
         if "{" in literal or "}" in literal:
             raise InputError(f'Template "{text}": a brace belongs to no slot. Slots: {", ".join(SLOTS)}.')
-        found = next(free_value().hits(literal), None)
+        found = next(iter(free_value().hits(literal)), None)
         if found:
             raise InputError(
                 f'Template "{text}": "{found.group()}" stands outside a slot. Numbers, amounts, shares and dates come from facts: '

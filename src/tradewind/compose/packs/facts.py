@@ -27,7 +27,7 @@ class FactCheck(Pack):
         reason = "a number, amount, share or date that no fact states"
         return [
             text.place(Verdict("facts.unsupported", "", hit.span(), hit.group(), BLOCK, reason))
-            for hit in free_value().hits(covered, covered)
+            for hit in free_value().hits(covered)
         ]
 
     def vet(self, name: str, text: str, *, locale: str) -> Sequence[Verdict]:  # noqa: ARG002
