@@ -35,21 +35,22 @@ NAMES = {
 }
 
 
+BATCH = 20_000  # rows that are Python objects at a time
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def lines(events: pa.Table) -> Iterator[str]:
     """Yield one track call per event; the lines of an order are the ``products`` of one call, at its first line's place."""
     at = pc.strftime(pc.cast(events["at"], pa.timestamp("us")), "%Y-%m-%dT%H:%M:%SZ")
-    rows = events.set_column(events.column_names.index("at"), "at", at).to_pylist()
+    events = events.set_column(events.column_names.index("at"), "at", at)
     orders: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["kind"] == Kind.PURCHASE:
-            orders.setdefault(row["order_id"], []).append(row)
-    for row in rows:
-        group = orders.get(row["order_id"], []) if row["kind"] == Kind.PURCHASE else [row]
-        if row is group[0]:
-            yield _ENCODER.encode(_call(row, group))
+    for row in events.filter(pc.field("kind") == Kind.PURCHASE.value).to_pylist():
+        orders.setdefault(row["order_id"], []).append(row)
+    for batch in events.to_batches(max_chunksize=BATCH):
+        for row in batch.to_pylist():
+            group = orders[row["order_id"]] if row["kind"] == Kind.PURCHASE else [row]
+            if row["id"] == group[0]["id"]:
+                yield _ENCODER.encode(_call(row, group))
 
 
 @lru_cache(maxsize=100_000)

@@ -196,6 +196,6 @@ def _catalogue(world: World) -> Catalogue:
     return stock.make(world.seed, items=world.items, leaves=world.leaves, weeks=-(-world.days // 7))
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def _shelf(world: World, week: int) -> Shelf:
     return Shelf(_catalogue(world), week)
