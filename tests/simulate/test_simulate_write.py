@@ -128,7 +128,7 @@ def test_the_mapping_names_files_and_columns_that_exist(written: Written) -> Non
 
 
 def test_reviews_follow_their_rating() -> None:
-    events = events_of(World.make(4_000, seed=8, start=date(2026, 1, 5), days=56), 0)
+    events = events_of(World.make(3_000, seed=8, start=date(2026, 1, 5), days=42), 0)
     rows = events.filter(pc.field("kind") == "review").to_pylist()
     data = words("words")
     assert {row["rating"] for row in rows} >= {2.0, 3.0, 4.0, 5.0}

@@ -56,12 +56,11 @@ def draw(people: People, window: Window, contacts: Contacts, *, past: Past, seed
 
     A customer's own orders use the same luck whoever is contacted: the potential outcomes are coupled.
     """
-    when = int(window.start.timestamp() // 3600)
-    luck = rng.stream(seed, rng.ORGANIC, when, people.first)
+    luck = rng.stream(seed, rng.ORGANIC, int(window.start.timestamp()), people.first)
     own = _own(people, window, luck)
     loyal = luck.random(len(own.row))
     law = law_of(people, window, contacts, past=past, effects=effects)
-    answers, caused = _answers(people, window, contacts, law, seed + when)
+    answers, caused = _answers(people, window, contacts, law, seed)
     if len(contacts):
         own = _influence(window, contacts, law, own, loyal, answers.clicked, caused)
     return _stack(own, caused), answers
@@ -107,10 +106,10 @@ def _returned(people: People, window: Window, row: Ints, lines: tuple[Ints, Ints
 def _answers(people: People, window: Window, contacts: Contacts, law: Chances, seed: int) -> tuple[Answers, Orders]:
     """Draw opens, clicks and caused orders: luck by (customer, number of the message), whoever else is contacted."""
     shelf = window.shelf
-    turn = contacts.ordinal()
+    when, turn = int(window.start.timestamp()), contacts.ordinal()
 
     def u(what: int) -> Floats:
-        return rng.uniforms(seed, contacts.customer, turn, what)
+        return rng.uniforms(seed, when, contacts.customer, turn, what)
 
     opened = u(_OPEN) < law.open
     clicked = opened & (u(_CLICK) * law.open < law.click)
