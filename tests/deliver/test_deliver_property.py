@@ -90,11 +90,13 @@ class Delivery(RuleBasedStateMachine):
             self.home.close()
             self.folder.cleanup()
 
-    @initialize(idempotent=st.booleans())
-    def open(self, idempotent: bool) -> None:
+    @initialize(idempotent=st.booleans(), waits=st.lists(st.integers(0, 3), min_size=4, max_size=8))
+    def open(self, idempotent: bool, waits: list[int]) -> None:
         rules.save(self.home, RULES)
         people(self.home, PEOPLE)
         self.provider = Provider(self, idempotent=idempotent)
+        for number, wait in enumerate(waits):
+            self.plan(PEOPLE[number % 3], wait, None)
 
     def arrived(self, message: Message, address: str | None, at: datetime) -> None:
         self.raw[message.message_id] += 1
@@ -115,13 +117,15 @@ class Delivery(RuleBasedStateMachine):
     def plan(self, customer: str, wait: int, life: int | None) -> None:
         self.step += 1
         send_at = self.clock() + timedelta(days=wait)
-        item = message(customer, step=str(self.step), send_at=send_at, expires_at=None if life is None else send_at + timedelta(days=life))
+        expires_at = None if life is None else send_at + timedelta(days=life)
+        item = message(customer, step=str(self.step), plan_id=f"plan-{self.step % 3}", send_at=send_at, expires_at=expires_at)
         queue(self.home, [item])
         self.customer[item.message_id] = customer
 
-    @rule(faults=st.lists(st.sampled_from(FAULTS), max_size=4))
-    def deliver(self, faults: list[str]) -> None:
+    @rule(faults=st.lists(st.sampled_from(FAULTS), max_size=4), pause=st.sampled_from([0, 0.001, 1, 4]))
+    def deliver(self, faults: list[str], pause: float) -> None:
         self.run(faults)
+        self.clock.forward(days=pause)
 
     @rule(reached=st.integers(0, 3))
     def die(self, reached: int) -> None:
@@ -166,13 +170,9 @@ class Delivery(RuleBasedStateMachine):
     def stopped(self) -> set[str]:
         return getattr(self, "gone", set())
 
-    @rule(days=st.sampled_from([0.001, 1, 4]))
-    def wait(self, days: float) -> None:
-        self.clock.forward(days=days)
-
-    @rule()
-    def stop_the_plan(self) -> None:
-        cancel(self.home, "plan-1", now=self.clock())
+    @rule(plan=st.sampled_from(["plan-0", "plan-1"]))
+    def stop_a_plan(self, plan: str) -> None:
+        cancel(self.home, plan, now=self.clock())
 
     @precondition(lambda self: any(state in ("failed", "unknown") for state in states(self.home).values()))
     @rule(data=st.data(), lie=st.booleans())
