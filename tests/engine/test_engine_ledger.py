@@ -94,9 +94,13 @@ def test_composite_keys_and_big_numbers_and_booleans(ledger: Ledger) -> None:
 
 
 def test_a_write_that_raises_leaves_nothing(ledger: Ledger) -> None:
-    with pytest.raises(RuntimeError, match="stop"), ledger.write() as conn:
-        insert_new(conn, inbox, _rows("a"))
-        raise RuntimeError("stop")
+    def work() -> None:
+        with ledger.write() as conn:
+            insert_new(conn, inbox, _rows("a"))
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        work()
     with ledger.read() as conn:
         assert conn.execute(select(inbox.c.id)).all() == []
 
@@ -124,7 +128,7 @@ def test_a_held_lock_is_reported_as_locked(ledger_url: str) -> None:
     with Ledger.open(ledger_url) as first, Ledger.open(ledger_url, wait_seconds=0.1) as second, first.write() as conn:
         conn.execute(insert(meta).values(key="k", value="1"))
         conn.execute(text("UPDATE meta SET value = '2'"))
-        with pytest.raises(Locked, match="another process.*Try again"), second.write() as other:
+        with pytest.raises(Locked, match=r"another process.*Try again"), second.write() as other:
             other.execute(insert(meta).values(key="k", value="3"))
 
 
@@ -160,7 +164,7 @@ def test_sqlite_is_set_to_survive_power_cuts(tmp_path: Path) -> None:
 def test_a_wrong_path_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder; a ledger is a file"):
         Ledger.open(f"sqlite:///{tmp_path}")
-    with pytest.raises(InputError, match="does not exist. Create the folder"):
+    with pytest.raises(InputError, match=r"does not exist\. Create the folder"):
         Ledger.open(f"sqlite:///{tmp_path}/none/ledger.db")
     junk = tmp_path / "photo.db"
     junk.write_bytes(b"\x89PNG" * 1_000)
@@ -171,7 +175,7 @@ def test_a_wrong_path_says_what_is_wrong(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["mysql://host/db", "ledger.db", "sqlite:///relative.db", "sqlite://", ""])
 def test_a_wrong_address_lists_the_right_ones(url: str) -> None:
-    with pytest.raises(InputError, match="sqlite:////absolute/path/ledger.db or postgresql://"):
+    with pytest.raises(InputError, match=r"sqlite:////absolute/path/ledger\.db or postgresql://"):
         Ledger.open(url)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -100,7 +99,7 @@ def test_every_column_survives_the_inbox(home: Home) -> None:
     home.log.append([full, event(1)], now=NOW)
     home.log.compact(now=NOW)
     table = home.tables.to_arrow(home.tables.get("events").order_by("at"))
-    assert table.schema.equals(schema.EVENTS.remove_metadata(), check_metadata=False) or table.column_names == schema.EVENTS.names
+    assert (table.column_names, table.schema.types) == (schema.EVENTS.names, schema.EVENTS.types)
     assert Event(**table.to_pylist()[0]) == full
     assert Event(**table.to_pylist()[1]) == event(1)
 
@@ -163,10 +162,15 @@ def test_the_same_load_twice_changes_nothing(each_home: Home, con: duckdb.DuckDB
 
 def test_leaving_without_commit_removes_everything(each_home: Home, con: duckdb.DuckDBPyConnection) -> None:
     load(each_home, con, "L", rows_sql(0, 3))
-    with pytest.raises(RuntimeError, match="stop"), each_home.log.begin("M", source="test", now=NOW) as staging:  # type: ignore[union-attr]
-        staging.add_events(con, rows_sql(0, 50))
-        staging.replace("items", con, "SELECT 'i' AS item")
-        raise RuntimeError("stop")
+
+    def work() -> None:
+        with each_home.log.begin("M", source="test", now=NOW) as staging:  # type: ignore[union-attr]
+            staging.add_events(con, rows_sql(0, 50))
+            staging.replace("items", con, "SELECT 'i' AS item")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        work()
     assert stored(each_home) == ids(0, 1, 2)
     assert [path for path in (each_home.root / "data").rglob("*.parquet") if path not in each_home.log.files("events")] == []
     with each_home.ledger.read() as conn:
@@ -218,7 +222,8 @@ def test_reference_tables_merge_by_key_and_the_new_row_wins(each_home: Home, con
 
 
 def test_a_key_with_an_empty_part_is_still_a_key(home: Home, con: duckdb.DuckDBPyConnection) -> None:
-    row = "SELECT 'i' AS item, TIMESTAMPTZ '2026-01-01 00:00:00+00' AS starts_at, TIMESTAMPTZ '2026-01-02 00:00:00+00' AS ends_at, 'shelf' AS place"
+    start, end = (f"TIMESTAMPTZ '2026-01-0{day} 00:00:00+00'" for day in (1, 2))
+    row = f"SELECT 'i' AS item, {start} AS starts_at, {end} AS ends_at, 'shelf' AS place"
     for load_id in ("1", "2"):
         with home.log.begin(load_id, source="test", now=NOW) as staging:  # type: ignore[union-attr]
             staging.replace("placements", con, row)
@@ -329,9 +334,3 @@ def test_any_sequence_stores_each_id_once(tmp_path_factory: pytest.TempPathFacto
                 expected |= set(numbers)
         home.log.compact(now=NOW)
         assert stored(home) == ids(*expected)
-
-
-def test_files_are_shared_between_tables_by_name_only(home: Home) -> None:
-    assert home.log.files("events") == []
-    assert home.log.files("nothing") == []
-    assert isinstance(home.root, Path)

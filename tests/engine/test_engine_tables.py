@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +93,6 @@ def test_as_of_is_exclusive(tables: Tables, hours: int) -> None:
 
 
 def test_as_of_in_another_zone_is_the_same_moment(tables: Tables) -> None:
-    from datetime import timezone
-
     east = (NOW + timedelta(hours=8)).astimezone(timezone(timedelta(hours=8)))
     assert (
         tables.to_arrow(tables.events(as_of=east))["id"].to_pylist() == ["e0", "e1"] or len(tables.to_arrow(tables.events(as_of=east))) == 2
@@ -129,7 +127,7 @@ def test_a_naive_time_comes_back_as_utc(tables: Tables) -> None:
 
 
 def test_wrong_names_and_numbers_are_explained(tables: Tables) -> None:
-    with pytest.raises(NotFound, match='no table "event". Did you mean "events"'):
+    with pytest.raises(NotFound, match=r'no table "event"\. Did you mean "events"'):
         tables.get("event")
     arguments: dict[str, Any] = {"by": "customer", "order": ["at"], "columns": ["item"], "last": 1}
     for wrong, message in (
