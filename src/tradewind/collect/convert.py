@@ -9,7 +9,21 @@ from tradewind.collect.sources.base import literal, quoted
 
 ZONE = r"(?i)(z|utc|gmt|[+-]\d{2}(:?\d{2})?)$"
 PER_SECOND = {"s": 1_000_000, "ms": 1_000, "us": 1}
-NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
+NUMBERS = (
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+    "UHUGEINT",
+    "FLOAT",
+    "DOUBLE",
+    "DECIMAL",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +84,8 @@ class Cast:
         if self.sql_type == "BOOLEAN":
             return self.sql
         text = f"lower({self.text()})"
-        return f"CASE WHEN {text} IN ('true', 't', '1', 'yes', 'y', 'on') THEN true WHEN {text} IN ('false', 'f', '0', 'no', 'n', 'off') THEN false END"
+        yes, no = "'true', 't', '1', 'yes', 'y', 'on'", "'false', 'f', '0', 'no', 'n', 'off'"
+        return f"CASE WHEN {text} IN ({yes}) THEN true WHEN {text} IN ({no}) THEN false END"
 
     def epoch(self, unit: str) -> str:
         """A time from a number since 1970-01-01 UTC."""

@@ -42,7 +42,8 @@ class Judge:
     def duplicates(self, *, keep: bool) -> bool:
         """Collapse or number copies, and settle keys with several contents; True when copies were numbered."""
         self.con.execute(
-            "CREATE OR REPLACE TEMP TABLE alike AS SELECT _pos, h, c, bad FROM marks WHERE h IN (SELECT h FROM marks GROUP BY h HAVING count(*) > 1)"
+            "CREATE OR REPLACE TEMP TABLE alike AS SELECT _pos, h, c, bad FROM marks "
+            "WHERE h IN (SELECT h FROM marks GROUP BY h HAVING count(*) > 1)"
         )
         copies = "SELECT _pos, row_number() OVER (PARTITION BY h, c ORDER BY _pos) - 1 AS n FROM alike"
         if keep:
@@ -78,7 +79,9 @@ class Judge:
         events = self.relation.table == "events"
         good = f"(bad & {self._bits('drop', 'quarantine')}) = 0 AND {NOT_OUT}"
         order = "_pos" if events else "_pos DESC"
-        sql = f"SELECT _pos FROM (SELECT _pos, row_number() OVER (PARTITION BY h ORDER BY {order}) AS n FROM alike WHERE {good}) WHERE n > 1"
+        sql = (
+            f"SELECT _pos FROM (SELECT _pos, row_number() OVER (PARTITION BY h ORDER BY {order}) AS n FROM alike WHERE {good}) WHERE n > 1"
+        )
         self.con.execute(f"CREATE OR REPLACE TEMP TABLE found AS {sql}")
         label = f"conflicting {', '.join(KEYS[self.relation.table])}"
         if events:
@@ -120,7 +123,15 @@ class Judge:
     def _add(self, label: str, count: int, example: str, consequence: str, level: Level) -> None:
         found = bool(count)
         self.checks.append(
-            Check(label, level if found else "PASS", count, example, consequence if found else "", self.relation.source.name, self.relation.table)
+            Check(
+                label,
+                level if found else "PASS",
+                count,
+                example,
+                consequence if found else "",
+                self.relation.source.name,
+                self.relation.table,
+            )
         )
 
     def _place(self, pos: int) -> str:

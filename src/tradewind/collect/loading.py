@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from tradewind.collect.quarantine import QUARANTINE, bad_lines, held_rows
 from tradewind.collect.relation import Relation
 from tradewind.collect.report import Check, CollectReport, Count
 from tradewind.collect.resolve import format_of
-from tradewind.collect.sources.base import Part, json_path, literal, position, quoted, SUB_BITS
+from tradewind.collect.sources.base import SUB_BITS, BadLine, Part, json_path, literal, position, quoted
 from tradewind.engine import parquet
 from tradewind.errors import InputError
 from tradewind.plugins import load as plugin
@@ -36,7 +37,9 @@ REFERENCED = {"items": "item", "customers": "customer", "offers": "offer", "camp
 class Load:
     """The work between ``begin`` and ``commit``. Use it in a ``with`` block."""
 
-    def __init__(self, home: Home, staging: Staging, mapping: MappingFile, *, now: datetime, progress: Callable[[float, str], None]) -> None:
+    def __init__(
+        self, home: Home, staging: Staging, mapping: MappingFile, *, now: datetime, progress: Callable[[float, str], None]
+    ) -> None:
         self.home = home
         self.staging = staging
         self.mapping = mapping
@@ -45,7 +48,7 @@ class Load:
         self.checks: list[Check] = []
         self.counts: list[Count] = []
         self.totals: dict[str, float] = {}
-        self.assumptions: list[str] = []
+        self.assumptions: list[str] = list(mapping.assumptions)
         self.held: list[pa.Table] = []
         self.seen: set[str] = set()  # reference tables with rows in this load
 
@@ -85,9 +88,12 @@ class Load:
             return
         names = tuple(dict.fromkeys(str(held["file"]) for held, _ in rows))
         places = [position(names.index(held["file"]), held["line"], number) for number, (held, _) in enumerate(rows)]
-        pq.write_table(pa.table({"j": pa.array([json.dumps(one, ensure_ascii=False) for _, one in rows]), "_pos": places}), folder / "rows.parquet")
+        pq.write_table(
+            pa.table({"j": pa.array([json.dumps(one, ensure_ascii=False) for _, one in rows]), "_pos": places}), folder / "rows.parquet"
+        )
         columns = ", ".join(
-            f"try_cast(json_extract_string(j, {literal(json_path(name))}) AS {kind}) AS {quoted(name)}" for name, kind in how["columns"].items()
+            f"try_cast(json_extract_string(j, {literal(json_path(name))}) AS {kind}) AS {quoted(name)}"
+            for name, kind in how["columns"].items()
         )
         sql = f"SELECT {columns}, _pos FROM read_parquet({literal(folder / 'rows.parquet')})"
         self._part(Part(sql=sql, files=names, into=how["into"], money=how["money"]), source)
@@ -111,11 +117,17 @@ class Load:
     def assume_consent(self) -> None:
         """Record the declared consents of customers who never said anything."""
         for channel in self.mapping.consent:
-            everybody = " UNION ALL ".join([parquet.scan(files, "customer") for files in self._peopled()] + ["SELECT customer FROM seen_people"])
+            everybody = " UNION ALL ".join(
+                [parquet.scan(files, "customer") for files in self._peopled()] + ["SELECT customer FROM seen_people"]
+            )
             new = people.assume(self.home, self.con, everybody, channel=channel, mapping=self.mapping, now=self.now)
-            self.assumptions.append(f'consent: {new:,} customers who said nothing are taken to allow "{channel}" (declared in [defaults], not observed)')
+            self.assumptions.append(
+                f'consent: {new:,} customers who said nothing are taken to allow "{channel}" (declared in [defaults], not observed)'
+            )
         if self.mapping.margin is not None:
-            self.assumptions.append(f"margin: items without cost are taken to earn {self.mapping.margin:.0%} of their price (declared in [defaults])")
+            self.assumptions.append(
+                f"margin: items without cost are taken to earn {self.mapping.margin:.0%} of their price (declared in [defaults])"
+            )
 
     def finish(self) -> None:
         """Stage the quarantine."""
@@ -149,24 +161,37 @@ class Load:
         formats = {format_of(source, path) for path in files}
         if len(formats) > 1:
             raise InputError(f'Source "{name}" mixes formats: {", ".join(sorted(formats))}. Make one [[source]] per format.')
-        found: list[Part] = plugin("collect.sources", formats.pop(), what="source format").open(self.con, files, source=source, scratch=self._folder())
+        found: list[Part] = plugin("collect.sources", formats.pop(), what="source format").open(
+            self.con, files, source=source, scratch=self._folder()
+        )
         return found
 
     def _queried(self, source: SourceMap, inputs: Mapping[str, Sequence[Path]]) -> list[Part]:
         """Run the query over its inputs once; its rows become the source."""
         import duckdb
 
-        bad: list[Any] = []
-        for name, files in inputs.items():
+        bad: list[BadLine] = []
+        for name, files in self._named(source, inputs).items():
             part, *_ = self._opened(SourceMap(name=name, into=source.into), files, name)
             bad += part.bad
             self.con.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT * EXCLUDE (_pos) FROM ({part.sql})")
         target = self._folder() / "rows.parquet"
         try:
-            self.con.execute(f"COPY (SELECT *, row_number() OVER () << {SUB_BITS} AS _pos FROM ({source.query})) TO {literal(target)} (FORMAT parquet)")
+            self.con.execute(
+                f"COPY (SELECT *, row_number() OVER () << {SUB_BITS} AS _pos FROM ({source.query})) TO {literal(target)} (FORMAT parquet)"
+            )
         except duckdb.Error as error:
             raise InputError(f'Source "{source.name}": the query fails: {str(error).splitlines()[0]}') from error
         return [Part(sql=f"SELECT * FROM read_parquet({literal(target)})", files=(f"query {source.name}",), bad=tuple(bad))]
+
+    def _named(self, source: SourceMap, inputs: Mapping[str, Sequence[Path]]) -> dict[str, Sequence[Path]]:
+        """The inputs that a query mentions."""
+        assert source.query is not None
+        words = set(re.findall(r"\w+", source.query))
+        found = {name: files for name, files in inputs.items() if name in words}
+        if not found:
+            raise InputError(f'Source "{source.name}": the query mentions none of the [inputs] that are there: {", ".join(inputs)}.')
+        return found
 
     def _part(self, part: Part, source: SourceMap) -> None:
         table = part.into or source.into
@@ -196,7 +221,17 @@ class Load:
             stored, refused = people.put(self.home, self.con, sql)
             outcome.dropped += refused
             if refused:
-                self.checks.append(Check("contacts refused", "WARN", refused, "", "dropped: no usable address, or the customer was erased", source.name, table))
+                self.checks.append(
+                    Check(
+                        "contacts refused",
+                        "WARN",
+                        refused,
+                        "",
+                        "dropped: no usable address, or the customer was erased",
+                        source.name,
+                        table,
+                    )
+                )
             return stored
         if table == "consents":
             return people.record(self.home, self.con, sql)
@@ -232,4 +267,3 @@ class Load:
     def _peopled(self) -> list[list[Path]]:
         """Committed files that name customers."""
         return [files for table in ("customers", "events") if (files := self.home.log.files(table))]
-

@@ -94,6 +94,7 @@ class MappingFile:
     currency: str | None = None
     zone: str | None = None
     simulated: bool = False
+    assumptions: tuple[str, ...] = ()  # what the author of the mapping took for granted, for the report
     margin: float | None = None
     consent: tuple[str, ...] = ()
     inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -128,7 +129,7 @@ def parse_mapping(text: str, *, path: Path | None = None) -> MappingFile:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{where} is not TOML: {error}. Text needs quotes; conditions go inside {{ sql = '...' }}.") from error
     top = Reader(data, where)
-    top.only("tradewind", "name", "currency", "zone", "simulated", "defaults", "inputs", "source", "offers", "rules")
+    top.only("tradewind", "name", "currency", "zone", "simulated", "assumptions", "defaults", "inputs", "source", "offers", "rules")
     version = top.number("tradewind", default=1)
     if version != 1:
         raise InputError(f"{where}: this program reads mappings of version 1; got tradewind = {version:g}. Update Tradewind.")
@@ -150,6 +151,7 @@ def parse_mapping(text: str, *, path: Path | None = None) -> MappingFile:
         currency=currency,
         zone=zone,
         simulated=top.flag("simulated"),
+        assumptions=top.texts("assumptions"),
         margin=_share(defaults, "margin"),
         consent=tuple(defaults.choice_of(channel, "consent", tuple(Channel)) for channel in defaults.texts("consent")),
         inputs=inputs,

@@ -70,7 +70,10 @@ UNUSED: frozenset[str] = frozenset(
         "click",
     }
 )
-KINDS: dict[str, str] = {**{name.lower(): str(kind) for name, kind in {**GA4, **SEGMENT}.items()}, **{str(kind): str(kind) for kind in Kind}}
+KINDS: dict[str, str] = {
+    **{name.lower(): str(kind) for name, kind in {**GA4, **SEGMENT}.items()},
+    **{str(kind): str(kind) for kind in Kind},
+}
 
 
 def kind_sql(column: str) -> str:

@@ -33,9 +33,7 @@ def record(home: Home, con: duckdb.DuckDBPyConnection, sql: str) -> int:
     return Consents(home).record(conform(con.sql(f"{sql} ORDER BY ALL").to_arrow_table(), CONSENTS)).new
 
 
-def assume(
-    home: Home, con: duckdb.DuckDBPyConnection, customers: str, *, channel: str, mapping: MappingFile, now: datetime
-) -> int:
+def assume(home: Home, con: duckdb.DuckDBPyConnection, customers: str, *, channel: str, mapping: MappingFile, now: datetime) -> int:
     """Record a declared consent for customers without any word on ``channel``; returns how many."""
     from tradewind.collect.consent import Consents
 
@@ -48,6 +46,11 @@ def assume(
     con.unregister("consents_now")
     count = silent.num_rows
     source = f"assumed: {mapping.path.name if mapping.path else mapping.name or 'mapping'}"
-    columns = [silent["customer"], pa.array([channel] * count), pa.array([True] * count), pa.array([now] * count, CONSENTS.field("at").type)]
+    columns = [
+        silent["customer"],
+        pa.array([channel] * count),
+        pa.array([True] * count),
+        pa.array([now] * count, CONSENTS.field("at").type),
+    ]
     rows = pa.table([*columns, pa.array([source] * count, pa.string())], names=CONSENTS.names)
     return consents.record(conform(rows, CONSENTS)).new if count else 0

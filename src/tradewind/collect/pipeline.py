@@ -129,7 +129,8 @@ def _mark(con: duckdb.DuckDBPyConnection, relation: Relation, flaws: Sequence[Fl
     mask = " | ".join(f"(CAST(coalesce({flaw.where}, false) AS BIGINT) << {number})" for number, flaw in enumerate(flaws))
     columns = "".join(f", {sql} AS {name}" for name, sql in features.items())
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE marks AS SELECT _pos, {relation.key} AS h, {relation.content} AS c, {mask or '0'} AS bad{columns} FROM ({relation.sql})"
+        f"CREATE OR REPLACE TEMP TABLE marks AS SELECT _pos, {relation.key} AS h, {relation.content} AS c, "
+        f"{mask or '0'} AS bad{columns} FROM ({relation.sql})"
     )
 
 
@@ -139,7 +140,9 @@ def _good(relation: Relation, *, numbered: bool, flagged: bool) -> str:
     joins = ""
     flags = FLAG_COLUMNS.get(relation.table)
     if flags and flagged:
-        joins += " LEFT JOIN (SELECT _pos, to_json(list_sort(list(DISTINCT flag))) AS flags FROM flagged GROUP BY _pos) AS f ON r._pos = f._pos"
+        joins += (
+            " LEFT JOIN (SELECT _pos, to_json(list_sort(list(DISTINCT flag))) AS flags FROM flagged GROUP BY _pos) AS f ON r._pos = f._pos"
+        )
         own = columns.get(flags, "NULL::VARCHAR")
         base = f"CASE WHEN json_valid({own}) THEN CAST({own} AS JSON) ELSE '{{}}'::JSON END"
         merged = f"CAST(json_merge_patch({base}, json_object('flags', f.flags)) AS VARCHAR)"
@@ -153,12 +156,16 @@ def _good(relation: Relation, *, numbered: bool, flagged: bool) -> str:
     return f"SELECT {selected} FROM ({inner}) AS r{joins}"
 
 
-def line_checks(bad: Sequence[BadLine], left_out: Sequence[tuple[str, int]], notes: Sequence[str], *, source: str, table: str) -> list[Check]:
+def line_checks(
+    bad: Sequence[BadLine], left_out: Sequence[tuple[str, int]], notes: Sequence[str], *, source: str, table: str
+) -> list[Check]:
     """Checks about the file itself: unreadable lines, event names without a table, guessed encodings."""
     example = f"{bad[0].file} line {bad[0].line}: {bad[0].reason}" if bad else ""
     found = [Check("readable", "FAIL" if bad else "PASS", len(bad), example, CONSEQUENCES["quarantine"] if bad else "", source, table)]
     if left_out:
         shown = ", ".join(f"{name} ({count:,})" for name, count in left_out[:5])
-        found.append(Check("unused calls", "WARN", sum(count for _, count in left_out), shown, "dropped: no table holds them", source, table))
+        found.append(
+            Check("unused calls", "WARN", sum(count for _, count in left_out), shown, "dropped: no table holds them", source, table)
+        )
     found += [Check("reading", "WARN" if "guess" in note else "PASS", 1, note, "", source, table) for note in notes]
     return found

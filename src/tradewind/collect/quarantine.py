@@ -48,9 +48,17 @@ def held_rows(relation: Relation, flaws: Sequence[Flaw], *, load_id: str, now: d
     con, source = relation.con, relation.source
     masked = relation.table in PERSONAL
     original = {name: quoted("_was " + name) if name in source_typed(relation) else quoted(name) for name in relation.kinds}
-    row = "NULL" if masked else "CAST(to_json(struct_pack(" + ", ".join(f"{quoted(n)} := {sql}" for n, sql in original.items()) + ")) AS VARCHAR)"
+    row = (
+        "NULL"
+        if masked
+        else "CAST(to_json(struct_pack(" + ", ".join(f"{quoted(n)} := {sql}" for n, sql in original.items()) + ")) AS VARCHAR)"
+    )
     types = json.dumps({"columns": original_types(relation), "into": relation.part.into, "money": relation.part.money}, ensure_ascii=False)
-    cases = " ".join(f"WHEN {number} THEN {shown_value(relation, flaw.field, flaw.shown)}" for number, flaw in enumerate(flaws) if flaw.action == "quarantine")
+    cases = " ".join(
+        f"WHEN {number} THEN {shown_value(relation, flaw.field, flaw.shown)}"
+        for number, flaw in enumerate(flaws)
+        if flaw.action == "quarantine"
+    )
     value = "'***'" if masked else f"CASE shown {cases} ELSE {shown_value(relation, 'id', None)} END" if cases else "NULL::VARCHAR"
     files = "[" + ", ".join(map(literal, relation.part.files)) + f"][(_pos >> {LINE_BITS + SUB_BITS}) + 1]"
     first = (
@@ -79,7 +87,8 @@ def original_types(relation: Relation) -> dict[str, str]:
 def bad_lines(bad: Sequence[BadLine], *, load_id: str, source: str, table: str, now: datetime) -> pa.Table:
     """Lines that never became rows."""
     found = [
-        {"file": one.file, "line": one.line, "rule": one.rule, "field": one.field, "value": one.value, "reason": one.reason, "row": None} for one in bad
+        {"file": one.file, "line": one.line, "rule": one.rule, "field": one.field, "value": one.value, "reason": one.reason, "row": None}
+        for one in bad
     ]
     return _table(found, load_id=load_id, source=source, table=table, types=None, now=now)
 
@@ -88,7 +97,12 @@ def _table(rows: Sequence[dict[str, Any]], *, load_id: str, source: str, table: 
     for row in rows:
         content = row["row"] if row["row"] is not None else row["value"]
         named = json.dumps([load_id, source, table, row["file"], row["line"], content], ensure_ascii=False)
-        row |= {"id": hashlib.sha256(named.encode("utf-8", "replace")).hexdigest()[:32], "load_id": load_id, "source": source, "table": table}
+        row |= {
+            "id": hashlib.sha256(named.encode("utf-8", "replace")).hexdigest()[:32],
+            "load_id": load_id,
+            "source": source,
+            "table": table,
+        }
         row |= {"types": types, "at": now}
     return pa.Table.from_pylist(list(rows), schema=QUARANTINE)
 
@@ -137,7 +151,9 @@ def _mended(rows: pa.Table | str | Path) -> list[dict[str, Any]]:
         try:
             rows = pq.read_table(path) if path.suffix == ".parquet" else pa.Table.from_pylist(_json_lines(path))
         except (FileNotFoundError, IsADirectoryError, pa.ArrowInvalid) as error:
-            raise InputError(f'"{path}" cannot be read as mended rows: {error}. Give JSON lines or Parquet with the columns id and row.') from error
+            raise InputError(
+                f'"{path}" cannot be read as mended rows: {error}. Give JSON lines or Parquet with the columns id and row.'
+            ) from error
     for column in ("id", "row"):
         if column not in rows.column_names:
             raise InputError(f"Mended rows need the columns id and row; got {', '.join(rows.column_names) or 'none'}.")
@@ -156,7 +172,9 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
             if not isinstance(value, dict):
                 raise InputError(f"{path.name} line {number} is no JSON object.")
             row = value.get("row")
-            found.append({"id": value.get("id"), "row": row if isinstance(row, str) or row is None else json.dumps(row, ensure_ascii=False)})
+            found.append(
+                {"id": value.get("id"), "row": row if isinstance(row, str) or row is None else json.dumps(row, ensure_ascii=False)}
+            )
     return found
 
 
@@ -166,5 +184,7 @@ def _object(one: dict[str, Any]) -> dict[str, Any]:
     except json.JSONDecodeError:
         value = None
     if not isinstance(value, dict):
-        raise InputError(f'Mended row "{one["id"]}" is no JSON object: {str(one["row"])[:80]}. Write the source\'s columns and their values.')
+        raise InputError(
+            f'Mended row "{one["id"]}" is no JSON object: {str(one["row"])[:80]}. Write the source\'s columns and their values.'
+        )
     return value

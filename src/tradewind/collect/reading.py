@@ -6,10 +6,14 @@ import codecs
 import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tradewind.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import duckdb
 
 SQL_TYPES = ("BIGINT", "DOUBLE", "VARCHAR", "BOOLEAN", "DATE", "TIMESTAMP", "TIMESTAMPTZ")
 
@@ -151,13 +155,16 @@ class Reader:
 
 def check_sql(text: str, *, where: str, whole: bool = False) -> None:
     """Refuse anything but one SELECT (``whole``) or one expression in DuckDB's SQL."""
-    import duckdb
-
     statement = text if whole else f"SELECT ({text}\n) FROM lines"
-    with duckdb.connect() as con:
-        row = con.execute("SELECT json_serialize_sql(?)", [statement]).fetchall()[0]
-    parsed = json.loads(row[0])
+    parsed = json.loads(_parser().execute("SELECT json_serialize_sql(?)", [statement]).fetchall()[0][0])
     if parsed["error"]:
         raise InputError(f"{where}: {parsed['error_message']} in the SQL: {text}")
     if len(parsed["statements"]) != 1:
         raise InputError(f"{where}: one SQL expression is allowed, got {len(parsed['statements'])} statements: {text}")
+
+
+@cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    return duckdb.connect(config={"threads": 1})

@@ -58,7 +58,10 @@ class Relation:
     @property
     def sql(self) -> str:
         """The SELECT."""
-        columns = [f"CAST({self.mended.get(name, expr)} AS {_sql_type(self.schema.field(name).type)}) AS {quoted(name)}" for name, expr in self.targets.items()]
+        columns = [
+            f"CAST({self.mended.get(name, expr)} AS {_sql_type(self.schema.field(name).type)}) AS {quoted(name)}"
+            for name, expr in self.targets.items()
+        ]
         extra = [f"coalesce({condition}, false) AS _s{number}" for number, condition in enumerate(self.conditions)]
         return f"SELECT _pos, {', '.join([*columns, *extra])} FROM {self.rows}{''.join(self.joins)}"
 
@@ -82,7 +85,9 @@ class Relation:
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             columns = ", ".join(self.kinds)
-            raise SchemaError(f'Source "{self.source.name}": {what}: {reason} SQL in a mapping speaks about the source\'s columns: {columns}.') from error
+            raise SchemaError(
+                f'Source "{self.source.name}": {what}: {reason} SQL in a mapping speaks about the source\'s columns: {columns}.'
+            ) from error
 
     def _type_lines(self) -> None:
         described = self.con.execute(f"DESCRIBE ({self.part.sql})").fetchall()
@@ -134,7 +139,9 @@ class Relation:
         if kind != pa.string() or mapping.values or (self.table == "events" and column == "kind"):
             self.unreadable[column] = (f"{filled} IS NOT NULL AND {value} IS NULL", f"CAST({raw} AS VARCHAR)")
         if mapping.default is not None:
-            value = f"CASE WHEN {filled} IS NULL THEN {_constant(mapping.default, kind, column=column, source=self.source)} ELSE {value} END"
+            value = (
+                f"CASE WHEN {filled} IS NULL THEN {_constant(mapping.default, kind, column=column, source=self.source)} ELSE {value} END"
+            )
         self.targets[column] = value
 
     def _converted(self, column: str, raw: str, raw_type: str, mapping: ColumnMap) -> str:
@@ -156,7 +163,9 @@ class Relation:
         if mapping.unit:
             return cast.epoch(mapping.unit)
         if cast.number:
-            raise InputError(f'{place}: the times are numbers. Say what they count: {column} = {{ column = "{mapping.column}", unit = "s" }} (s, ms or us).')
+            raise InputError(
+                f'{place}: the times are numbers. Say what they count: {column} = {{ column = "{mapping.column}", unit = "s" }} (s, ms or us).'
+            )
         if mapping.format:
             return cast.formatted(mapping.format, self._zone(place, cast, None) if "%z" not in mapping.format else "UTC")
         if cast.zoned:
@@ -169,7 +178,9 @@ class Relation:
 
     def _any_zone(self, cast: Cast) -> bool:
         """Whether some of the first times carry a zone: then only those without one are quarantined."""
-        found = self.con.execute(f"SELECT {cast.sql}, {cast.has_zone()} FROM (SELECT * FROM {self.rows} LIMIT 10000) WHERE {cast.sql} IS NOT NULL").fetchall()
+        found = self.con.execute(
+            f"SELECT {cast.sql}, {cast.has_zone()} FROM (SELECT * FROM {self.rows} LIMIT 10000) WHERE {cast.sql} IS NOT NULL"
+        ).fetchall()
         return not found or any(zoned for _, zoned in found)
 
     def _zone(self, place: str, cast: Cast, zone: str | None) -> str:
@@ -240,7 +251,6 @@ class Relation:
         """A 64-bit hash of what makes a row of this table unique, over ``sql``."""
         return "hash(" + ", ".join(quoted(name) for name in KEYS[self.table]) + ")"
 
-
     @property
     def content(self) -> str:
         """A 64-bit hash of all that a row says, over ``sql``: tells a copy from another row of the same key."""
@@ -253,7 +263,9 @@ def _constant(value: str | float | bool, kind: pa.DataType, *, column: str, sour
     if kind == MONEY and column != "stock" and isinstance(value, int | float):
         value = round(value * (1 if source.money == "minor" else minor_units(source.currency)))
     if column == "kind" and source.into == "events" and value not in KINDS.values():
-        raise InputError(f'Source "{source.name}": there is no kind "{value}".{did_you_mean(str(value), KINDS.values())} Known: {", ".join(sorted(set(KINDS.values())))}.')
+        raise InputError(
+            f'Source "{source.name}": there is no kind "{value}".{did_you_mean(str(value), KINDS.values())} Known: {", ".join(sorted(set(KINDS.values())))}.'
+        )
     if isinstance(value, bool):
         return str(value).lower()
     return literal(value) if isinstance(value, str) else repr(value)

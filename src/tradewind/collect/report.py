@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -137,4 +136,3 @@ class CollectReport:
 
     def __str__(self) -> str:
         return self.to_text()
-

@@ -32,7 +32,7 @@ class Plan:
     @property
     def sources(self) -> list[SourceMap]:
         """The sources that take part, reference tables before events so that events can be checked against them."""
-        order = [name for name in TABLES if name != "events"] + ["events"]
+        order = sorted(TABLES, key=lambda name: (name == "events", name != "campaigns", list(TABLES).index(name)))
         taken = [one for one in self.mapping.sources if one.table or one.name in self.files or (one.query and self.inputs)]
         return sorted(taken, key=lambda one: order.index(one.into))
 
@@ -57,9 +57,11 @@ def plan(source: str | Path, mapping: MappingFile | Path | None) -> Plan:
     if not path.exists():
         raise InputError(f'There is no file or folder "{path}".')
     folder = path if path.is_dir() else path.parent
-    chosen = load_mapping(mapping) if isinstance(mapping, Path) else mapping or _beside(path, folder) or _implied(path)
+    chosen = load_mapping(mapping) if isinstance(mapping, Path) else mapping or _beside(folder) or _implied(path)
     only = None if path.is_dir() else path
-    files = {one.name: found for one in chosen.sources if one.files and (found := _find(folder, one.files, only, what=f'source "{one.name}"'))}
+    files = {
+        one.name: found for one in chosen.sources if one.files and (found := _find(folder, one.files, only, what=f'source "{one.name}"'))
+    }
     inputs = {name: found for name, globs in chosen.inputs.items() if (found := _find(folder, globs, only, what=f'input "{name}"'))}
     if chosen.sources and not files and not inputs:
         raise InputError(f'"{path.name}" matches no files = ... of the mapping{_named(chosen)}. Rename it, or change the glob.')
@@ -74,7 +76,9 @@ def _named(mapping: MappingFile) -> str:
 
 def _database(url: str, mapping: MappingFile | Path | None) -> Plan:
     if mapping is None:
-        raise InputError(f"A database needs a mapping: which table holds what. Draft one with [[source]] table = ... into = {' | '.join(TABLES)}.")
+        raise InputError(
+            f"A database needs a mapping: which table holds what. Draft one with [[source]] table = ... into = {' | '.join(TABLES)}."
+        )
     chosen = load_mapping(mapping) if isinstance(mapping, Path) else mapping
     wrong = [one.name for one in chosen.sources if not one.table]
     if wrong:
@@ -82,7 +86,7 @@ def _database(url: str, mapping: MappingFile | Path | None) -> Plan:
     return Plan(chosen, url.partition("://")[0] + "://" + url.rpartition("@")[2].rpartition("/")[2], url=url)
 
 
-def _beside(path: Path, folder: Path) -> MappingFile | None:
+def _beside(folder: Path) -> MappingFile | None:
     found = folder / MAPPING
     return load_mapping(found) if found.is_file() else None
 
@@ -108,7 +112,9 @@ def _find(folder: Path, globs: Sequence[str], only: Path | None, *, what: str) -
             raise InputError(f'{what}: no file matches "{glob}" in {folder}. There is: {", ".join(there) or "nothing"}.')
         found |= here
     if len(found) >= MAX_FILES:
-        raise InputError(f"{what}: {len(found):,} files; one load reads at most {MAX_FILES:,}. Merge small files, or load a folder at a time.")
+        raise InputError(
+            f"{what}: {len(found):,} files; one load reads at most {MAX_FILES:,}. Merge small files, or load a folder at a time."
+        )
     return tuple(sorted(found))
 
 
@@ -122,7 +128,9 @@ def format_of(source: SourceMap, path: Path) -> str:
     """
     if source.format:
         return source.format
-    by_suffix = {suffix: name for name in names("collect.sources") for suffix in load("collect.sources", name, what="source format").suffixes}
+    by_suffix = {
+        suffix: name for name in names("collect.sources") for suffix in load("collect.sources", name, what="source format").suffixes
+    }
     for suffix in sorted(by_suffix, key=len, reverse=True):
         if path.name.lower().endswith(suffix):
             return by_suffix[suffix]

@@ -6,7 +6,6 @@ keeps the few columns (``features``) that the comparing rules need.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -81,7 +80,7 @@ class Find:
     field: str = ""
 
 
-class QualityRule(ABC):
+class QualityRule:
     """One file of this folder: the class is its ``PLUGIN``.
 
     ``tables`` are the tables that it looks at (empty: all), ``options`` the values that a mapping may set with their
@@ -114,14 +113,14 @@ class QualityRule(ABC):
         """Whether the rule looks at this table."""
         return not self.tables or table in self.tables
 
-    @abstractmethod
-    def flaws(self, view: View) -> Sequence[Flaw]:
+    def flaws(self, view: View) -> Sequence[Flaw]:  # noqa: ARG002 - the contract
         """Conditions on single rows."""
+        return ()
 
-    def features(self, view: View) -> Mapping[str, str]:
+    def features(self, view: View) -> Mapping[str, str]:  # noqa: ARG002 - the contract
         """Columns of ``marks`` that :meth:`finds` needs: name -> SQL over the mapped rows."""
         return {}
 
-    def finds(self, view: View) -> Sequence[Find]:
+    def finds(self, view: View) -> Sequence[Find]:  # noqa: ARG002 - the contract
         """Queries over the table ``marks``: ``_pos``, ``h`` (hash of the key), ``bad`` and the features."""
         return ()

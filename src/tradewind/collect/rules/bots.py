@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from tradewind.collect.rules.base import CHOICES, Find, Flaw, QualityRule, View
+from tradewind.collect.rules.base import CHOICES, Find, QualityRule, View
 from tradewind.params import Number, Rule
 
 
@@ -24,10 +24,6 @@ class Bots(QualityRule):
         "seconds": Number(0, 3600),
         "spread": Number(0, 1),
     }
-
-    def flaws(self, view: View) -> Sequence[Flaw]:
-        """One row tells nothing."""
-        return ()
 
     def features(self, view: View) -> Mapping[str, str]:
         """Who looked, and when."""

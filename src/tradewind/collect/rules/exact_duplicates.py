@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from tradewind.collect.rules.base import Flaw, QualityRule, View
+from tradewind.collect.rules.base import QualityRule
 from tradewind.params import OneOf, Rule
 
 
@@ -19,10 +19,6 @@ class ExactDuplicates(QualityRule):
     name: ClassVar[str] = "exact_duplicates"
     defaults: ClassVar[Mapping[str, Any]] = {"copies": "collapse"}
     options: ClassVar[Mapping[str, Rule]] = {"copies": OneOf(("collapse", "keep"))}
-
-    def flaws(self, view: View) -> Sequence[Flaw]:
-        """No row is a duplicate by itself."""
-        return ()
 
 
 PLUGIN = ExactDuplicates

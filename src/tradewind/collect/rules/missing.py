@@ -10,7 +10,14 @@ from tradewind.collect.rules.base import Action, Flaw, QualityRule, View
 from tradewind.collect.sources.base import literal, quoted
 from tradewind.errors import InputError
 
-ACTIONS: dict[str, Action] = {"keep": "keep", "flag": "flag", "drop": "drop", "quarantine": "quarantine", "median": "mend", "constant": "mend"}
+ACTIONS: dict[str, Action] = {
+    "keep": "keep",
+    "flag": "flag",
+    "drop": "drop",
+    "quarantine": "quarantine",
+    "median": "mend",
+    "constant": "mend",
+}
 WATCHED = {"events": ("customer", "item", "value"), "items": ("title", "price", "category"), "customers": ("locale",)}
 
 

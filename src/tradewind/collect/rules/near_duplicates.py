@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from tradewind.collect.rules.base import CHOICES, Find, Flaw, QualityRule, View
+from tradewind.collect.rules.base import CHOICES, Find, QualityRule, View
 from tradewind.params import Number, Rule
 from tradewind.schema import Kind
 
@@ -19,10 +19,6 @@ class NearDuplicates(QualityRule):
     tables: ClassVar[tuple[str, ...]] = ("events",)
     defaults: ClassVar[Mapping[str, Any]] = {"action": "flag", "seconds": 5}
     options: ClassVar[Mapping[str, Rule]] = {"action": CHOICES, "seconds": Number(0, 86_400)}
-
-    def flaws(self, view: View) -> Sequence[Flaw]:
-        """No row is a duplicate by itself."""
-        return ()
 
     def features(self, view: View) -> Mapping[str, str]:
         """A hash of what must be equal."""

@@ -32,7 +32,9 @@ class Range(QualityRule):
 
     def _flaw(self, view: View, name: str, rule: Mapping[str, Any]) -> Flaw:
         if not isinstance(rule, Mapping) or not rule or not set(rule) <= {*SIGNS, "action", "reason"}:
-            raise InputError(f"Rule range: {name} needs limits such as {{ above = 0 }}; known: {', '.join(SIGNS)}, action, reason. Got {rule!r}.")
+            raise InputError(
+                f"Rule range: {name} needs limits such as {{ above = 0 }}; known: {', '.join(SIGNS)}, action, reason. Got {rule!r}."
+            )
         action = rule.get("action", "quarantine")
         if not CHOICES.accepts(action):
             raise InputError(f"Rule range: {name}: action must be {CHOICES}; got {action!r}.")

@@ -22,7 +22,9 @@ class Required(QualityRule):
         more = list(self.set["columns"])
         for column in more:
             if column not in relation.schema.names:
-                raise InputError(f'Rule required: table {relation.table} has no column "{column}". It has: {", ".join(relation.schema.names)}.')
+                raise InputError(
+                    f'Rule required: table {relation.table} has no column "{column}". It has: {", ".join(relation.schema.names)}.'
+                )
         found = []
         for field in relation.schema:
             if (field.nullable and field.name not in more) or field.name not in relation.targets:

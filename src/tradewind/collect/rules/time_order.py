@@ -30,8 +30,14 @@ class TimeOrder(QualityRule):
                 late = _moment(view.now + timedelta(seconds=options["ahead_seconds"]))
                 early = _moment(utc(str(options["earliest"]), what="rule time_order: earliest"))
                 found += [
-                    Flaw(f"time_order {column} in the future", f"\"{column}\" > {late}", options["action"], "is in the future", column),
-                    Flaw(f"time_order {column} too early", f"\"{column}\" < {early}", options["action"], f"is before {options['earliest']}", column),
+                    Flaw(f"time_order {column} in the future", f'"{column}" > {late}', options["action"], "is in the future", column),
+                    Flaw(
+                        f"time_order {column} too early",
+                        f'"{column}" < {early}',
+                        options["action"],
+                        f"is before {options['earliest']}",
+                        column,
+                    ),
                 ]
         for start, end in PAIRS:
             if view.has(start, end):
@@ -58,7 +64,11 @@ class TimeOrder(QualityRule):
             "SELECT r._pos FROM marks AS r JOIN (SELECT k, min(us) AS first FROM (SELECT bought AS k, us FROM marks WHERE bought IN "
             f"(SELECT returned FROM marks WHERE returned IS NOT NULL){older}) GROUP BY k) AS p ON r.returned = p.k WHERE r.us < p.first"
         )
-        return [Find("time_order refund before purchase", sql, self.set["refunds"], "is before the item's first purchase by that customer", "at")]
+        return [
+            Find(
+                "time_order refund before purchase", sql, self.set["refunds"], "is before the item's first purchase by that customer", "at"
+            )
+        ]
 
 
 def _moment(value: Any) -> str:

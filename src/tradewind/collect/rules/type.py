@@ -8,7 +8,12 @@ from typing import Any, ClassVar
 from tradewind.collect.rules.base import Flaw, QualityRule, View
 from tradewind.params import OneOf, Rule
 
-WHAT = {"string": "is no known value", "double": "is no number", "int64": "is no whole number or amount", "bool": "is neither true nor false"}
+WHAT = {
+    "string": "is no known value",
+    "double": "is no number",
+    "int64": "is no whole number or amount",
+    "bool": "is neither true nor false",
+}
 
 
 class Type(QualityRule):
@@ -26,7 +31,9 @@ class Type(QualityRule):
             what = "is not of the declared type"
             if column in relation.targets:
                 kind = str(relation.schema.field(column).type)
-                what = WHAT.get(kind, "is no time" + ("" if relation.source.zone else ", or one without a zone while the mapping states none"))
+                what = WHAT.get(
+                    kind, "is no time" + ("" if relation.source.zone else ", or one without a zone while the mapping states none")
+                )
             found.append(Flaw(f"type {column}", relation.condition(condition), self.set["action"], what, column, shown))
         return found
 

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from tradewind.collect.mapping import SourceMap
 
 TEXT = "VARCHAR"
-ITEM = {key: TEXT for key in ("item_id", "price", "quantity", "discount", "coupon")}
+ITEM = dict.fromkeys(("item_id", "price", "quantity", "discount", "coupon"), TEXT)
 PARAMETERS = {
-    **{key: TEXT for key in ("transaction_id", "currency", "value", "coupon", "search_term", "session_id", "ga_session_id", "event_id")},
-    **{key: TEXT for key in ("decision_id", "offer", "channel", "page_location")},
+    **dict.fromkeys(("transaction_id", "currency", "value", "coupon", "search_term", "session_id", "ga_session_id", "event_id"), TEXT),
+    **dict.fromkeys(("decision_id", "offer", "channel", "page_location"), TEXT),
     "items": [ITEM],
 }
 VALUE = {"string_value": TEXT, "int_value": TEXT, "double_value": TEXT, "float_value": TEXT}
 EXPORT = {
-    **{key: TEXT for key in ("event_name", "event_timestamp", "timestamp_micros", "user_id", "user_pseudo_id", "client_id")},
+    **dict.fromkeys(("event_name", "event_timestamp", "timestamp_micros", "user_id", "user_pseudo_id", "client_id"), TEXT),
     "ecommerce": {"transaction_id": TEXT, "purchase_revenue": TEXT},
     "device": {"category": TEXT},
     "event_params": [{"key": TEXT, "value": VALUE}],
@@ -42,7 +42,11 @@ def parts(con: duckdb.DuckDBPyConnection, objects: str, files: Sequence[str], *,
     """Events, one per item of an event that lists items."""
     calls = _calls(objects)
     left = con.execute(f"SELECT name, count(*) FROM ({calls}) WHERE {unused_sql('name')} GROUP BY 1 ORDER BY 1").fetchall()
-    return [Part(sql=_events(calls, currency=source.currency), files=tuple(files), into="events", money="minor", left_out=tuple(map(tuple, left)))]
+    return [
+        Part(
+            sql=_events(calls, currency=source.currency), files=tuple(files), into="events", money="minor", left_out=tuple(map(tuple, left))
+        )
+    ]
 
 
 def _calls(objects: str) -> str:

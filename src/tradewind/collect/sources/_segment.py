@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from tradewind.collect.mapping import SourceMap
 
 TEXT = "VARCHAR"
-LINE = {key: TEXT for key in ("product_id", "sku", "price", "quantity", "discount", "coupon")}
+LINE = dict.fromkeys(("product_id", "sku", "price", "quantity", "discount", "coupon"), TEXT)
 PROPERTIES: dict[str, Any] = {
     **LINE,
-    **{key: TEXT for key in ("order_id", "currency", "coupon_id", "value", "revenue", "total", "query", "rating", "review_body")},
-    **{key: TEXT for key in ("session_id", "decision_id", "offer", "channel", "path")},
+    **dict.fromkeys(("order_id", "currency", "coupon_id", "value", "revenue", "total", "query", "rating", "review_body"), TEXT),
+    **dict.fromkeys(("session_id", "decision_id", "offer", "channel", "path"), TEXT),
     "products": [LINE],
 }
 CONTEXT = {"locale": TEXT, "timezone": TEXT, "sessionId": TEXT, "page": {"path": TEXT}, "campaign": "JSON", "device": {"type": TEXT}}
 SHAPE = {
-    **{key: TEXT for key in ("type", "event", "messageId", "userId", "anonymousId", "timestamp", "originalTimestamp", "sentAt")},
+    **dict.fromkeys(("type", "event", "messageId", "userId", "anonymousId", "timestamp", "originalTimestamp", "sentAt"), TEXT),
     "context": CONTEXT,
     "properties": PROPERTIES,
     "traits": "JSON",

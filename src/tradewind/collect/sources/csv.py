@@ -113,7 +113,9 @@ def _slow(text: Text, *, header: list[str], delimiter: str, number: int, target:
 
 def _flush(writer: pq.ParquetWriter, rows: list[list[str | int | None]], schema: pa.Schema) -> None:
     columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-    writer.write_table(pa.Table.from_arrays([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema))
+    writer.write_table(
+        pa.Table.from_arrays([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+    )
     rows.clear()
 
 
@@ -174,4 +176,3 @@ def _fault(text: Text, header: list[str], line: int, record: list[str]) -> BadLi
 
 
 PLUGIN = Csv()
-

@@ -51,7 +51,9 @@ class Jsonl:
         parts: list[Part] = []
         for shape, paths in sorted(shapes.items()):
             notes.append(f"{len(paths)} file(s) read as {shape}")
-            objects = f"SELECT j, _pos FROM read_parquet([{', '.join(map(literal, paths))}]) WHERE json_valid(j) AND json_type(j) = 'OBJECT'"
+            objects = (
+                f"SELECT j, _pos FROM read_parquet([{', '.join(map(literal, paths))}]) WHERE json_valid(j) AND json_type(j) = 'OBJECT'"
+            )
             if shape == "Segment":
                 parts += _segment.parts(con, objects, names, source=source)
             elif shape == "GA4":
@@ -129,7 +131,9 @@ def _no_objects(con: duckdb.DuckDBPyConnection, paths: Sequence[Path], names: Se
 def _records(con: duckdb.DuckDBPyConnection, objects: str) -> str:
     """One text column per key; values that are lists or objects stay JSON text."""
     found = con.execute(f"SELECT DISTINCT unnest(json_keys(j)) AS key FROM ({objects}) ORDER BY key").fetchall()
-    columns = "".join(f"json_extract_string(j, {literal(json_path(key))}) AS {quoted(key)}, " for (key,) in found if not key.startswith("_pos"))
+    columns = "".join(
+        f"json_extract_string(j, {literal(json_path(key))}) AS {quoted(key)}, " for (key,) in found if not key.startswith("_pos")
+    )
     return f"SELECT {columns}_pos FROM ({objects})"
 
 

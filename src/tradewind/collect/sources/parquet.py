@@ -23,7 +23,7 @@ class Parquet:
 
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
 
-    def open(self, con: duckdb.DuckDBPyConnection, files: Sequence[Path], *, source: SourceMap, scratch: Path) -> list[Part]:
+    def open(self, con: duckdb.DuckDBPyConnection, files: Sequence[Path], *, source: SourceMap, scratch: Path) -> list[Part]:  # noqa: ARG002 - the contract
         """Check every file's footer; raises InputError for one that is no Parquet."""
         for path in files:
             refuse_empty(path)

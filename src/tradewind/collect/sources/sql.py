@@ -29,7 +29,7 @@ class Sql:
 
     suffixes: ClassVar[tuple[str, ...]] = ()
 
-    def open(self, con: duckdb.DuckDBPyConnection, files: Sequence[Path], *, source: SourceMap, scratch: Path) -> list[Part]:
+    def open(self, con: duckdb.DuckDBPyConnection, files: Sequence[Path], *, source: SourceMap, scratch: Path) -> list[Part]:  # noqa: ARG002 - the contract
         """Scan what :func:`fetch` wrote."""
         sql = f"SELECT *, CAST(file_row_number + 1 AS BIGINT) << {SUB_BITS} AS _pos FROM read_parquet({listed(files)})"
         return [Part(sql=sql, files=(source.table or source.name,))]
@@ -51,7 +51,9 @@ def fetch(url: str, table: str, target: Path) -> str:
     try:
         engine = sa.create_engine(url, connect_args={"timeout": 5} if url.startswith("sqlite") else {})
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
-        raise InputError(f'"{_masked(url)}" is no database URL that can be opened: {error}. Write for example sqlite:////data/shop.db.') from error
+        raise InputError(
+            f'"{_masked(url)}" is no database URL that can be opened: {error}. Write for example sqlite:////data/shop.db.'
+        ) from error
     try:
         with engine.connect() as conn:
             known = [*sa.inspect(conn).get_table_names(), *sa.inspect(conn).get_view_names()]
@@ -99,7 +101,9 @@ def _write(result: CursorResult[Any], target: Path) -> str:
             columns = [_array(column) for column in zip(*rows, strict=True)]
             batch = pa.Table.from_arrays(columns, names=names)
             if schema is None or writer is None:
-                schema = pa.schema([(name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in zip(names, batch.schema.types, strict=True)])
+                schema = pa.schema(
+                    [(name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in zip(names, batch.schema.types, strict=True)]
+                )
                 writer = pq.ParquetWriter(target, schema, compression="lz4")
             batch = _fit(batch, schema)
             for row in rows:
