@@ -26,6 +26,7 @@ HISTORY_DAYS = 120
 WINDOW_DAYS = 14
 HOLDOUT = 0.25  # large: the demo is there to measure
 BUDGET_PER_CUSTOMER = 150  # minor units a round
+EPOCHS = 3  # enough to show the loop in minutes; a real shop leaves it to early stopping
 MODEL = {"tiny": "tiny", "small": "tiny", "medium": "small", "large": "small"}  # size of the Transformer
 
 
@@ -83,12 +84,12 @@ def demo(
         collected = shop.collect(folder / "export", mapping=folder / "export" / "mapping.toml")
         say(f"Collected {collected.rows_stored:,} rows; {collected.rows_quarantined:,} in quarantine, {collected.duplicates:,} duplicates.")
         progress(2 / steps, "learning")
-        learned = shop.learn(size=MODEL.get(size, "tiny"), as_of=world.end, evaluate=True, seed=seed)
+        learned = shop.learn(size=MODEL.get(size, "tiny"), as_of=world.end, evaluate=True, epochs=EPOCHS, seed=seed)
         turns: list[Round] = []
         for turn in range(rounds):
             progress((3 + turn) / steps, f"plan {turn + 1} of {rounds}")
             if turn:
-                shop.learn(size=MODEL.get(size, "tiny"), as_of=clock.at, seed=seed)
+                shop.learn(size=MODEL.get(size, "tiny"), as_of=clock.at, epochs=EPOCHS, seed=seed)
             done, world = play(shop, world, clock, seed=seed + turn)
             turns.append(done)
             say(_line(turn + 1, done))

@@ -108,13 +108,15 @@ class Shop:
         size: str | None = None,
         as_of: datetime | str | None = None,
         evaluate: bool = False,
+        epochs: int | None = None,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Report:
         """Fit the recommender and the value model; with ``evaluate`` compare all recommenders on a global time split first.
 
-        ``as_of`` defaults to just after the last event. The value model learns from all plans whose outcomes were
-        collected; without any it stays at its prior. Killed and run again, the same models come out.
+        ``as_of`` defaults to just after the last event; ``size`` and ``epochs`` are for deep models. The value model learns
+        from all plans whose outcomes were collected; without any it stays at its prior. Killed and run again, the same
+        models come out.
         """
         from tradewind import plugins
         from tradewind.learn.registry import publish
@@ -122,10 +124,10 @@ class Shop:
 
         step = progress or _quiet
         cut = self._cut(as_of)
-        model = self._recommender(recommend, size=size, seed=seed, known=plugins.names("learn"))
+        model = self._recommender(recommend, size=size, epochs=epochs, seed=seed, known=plugins.names("learn"))
         step(0.05, "reading histories")
         log = sequences(self.home.tables, as_of=cut)
-        sections = [self._evaluated(log, cut, size=size, seed=seed, progress=step)] if evaluate else []
+        sections = [self._evaluated(log, cut, size=size, epochs=epochs, seed=seed, progress=step)] if evaluate else []
         step(0.4, f"fitting {recommend}")
         model.fit(log, as_of=cut)
         card = {"recommend": recommend, "params": model.params(), "customers": len(log), "items": len(model.items), "events": len(log.at)}
@@ -136,7 +138,7 @@ class Shop:
 
         return learned(log, version, value_rows=value.rows, as_of=cut, more=sections)
 
-    def _recommender(self, name: str, *, size: str | None, seed: int, known: Mapping[str, str]) -> Recommender:
+    def _recommender(self, name: str, *, size: str | None, epochs: int | None, seed: int, known: Mapping[str, str]) -> Recommender:
         import inspect
 
         from tradewind import plugins
@@ -147,17 +149,22 @@ class Shop:
         kind = plugins.load("learn", name, what="recommender")
         assert issubclass(kind, Recommender)
         takes = inspect.signature(kind).parameters
-        given: dict[str, Any] = {"size": size, "seed": seed}
+        given: dict[str, Any] = {"size": size, "epochs": epochs, "seed": seed}
         if size is not None and "size" not in takes:
             raise InputError(f'Recommender "{name}" has no size. Leave it out, or choose "transformer" or "fallback".')
         model: Recommender = kind(**{key: value for key, value in given.items() if key in takes and value is not None})
         return model
 
-    def _evaluated(self, log: Sequences, cut: datetime, *, size: str | None, seed: int, progress: Progress) -> Section:
+    def _evaluated(self, log: Sequences, cut: datetime, *, size: str | None, epochs: int | None, seed: int, progress: Progress) -> Section:
         from tradewind.learn.report import compared
 
         return compared(
-            log, cut - timedelta(days=TEST_DAYS), size=size, seed=seed, progress=lambda share, what: progress(0.05 + 0.35 * share, what)
+            log,
+            cut - timedelta(days=TEST_DAYS),
+            size=size,
+            epochs=epochs,
+            seed=seed,
+            progress=lambda share, what: progress(0.05 + 0.35 * share, what),
         )
 
     def _fit_value(self) -> ValueModel:

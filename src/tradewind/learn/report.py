@@ -30,22 +30,26 @@ def learned(log: Sequences, version: Version, *, value_rows: int, as_of: datetim
     return Report("What was learned", as_of, [Section("Models", text), *more], meta=meta)
 
 
-def comparison(log: Sequences, cut: datetime, *, size: str | None, seed: int, progress: Callable[[float, str], None]) -> Evaluation:
+def comparison(
+    log: Sequences, cut: datetime, *, size: str | None, epochs: int | None, seed: int, progress: Callable[[float, str], None]
+) -> Evaluation:
     """Measure every recommender of the shelf on a global time split at ``cut``."""
     from tradewind.learn.category import Category
     from tradewind.learn.fallback import Fallback
     from tradewind.learn.transformer import Transformer
 
     progress(0.0, "comparing recommenders")
-    models: list[Recommender | str] = [Fallback(size=size, seed=seed), Category()]
+    models: list[Recommender | str] = [Fallback(size=size, epochs=epochs, seed=seed), Category()]
     if size is not None:
-        models.append(Transformer(size=size, seed=seed))
+        models.append(Transformer(size=size, epochs=epochs, seed=seed))
     return evaluate(models, log, cut, seed=seed)
 
 
-def compared(log: Sequences, cut: datetime, *, size: str | None, seed: int, progress: Callable[[float, str], None]) -> Section:
+def compared(
+    log: Sequences, cut: datetime, *, size: str | None, epochs: int | None, seed: int, progress: Callable[[float, str], None]
+) -> Section:
     """The comparison as a section; see :func:`comparison`."""
-    return section(comparison(log, cut, size=size, seed=seed, progress=progress))
+    return section(comparison(log, cut, size=size, epochs=epochs, seed=seed, progress=progress))
 
 
 def section(found: Evaluation) -> Section:
