@@ -313,7 +313,8 @@ def shop_totals(wide: Expr) -> Expr:
     """One row: sums over all customers, from which the shop's own rates follow."""
     interval = _interval_us(wide)
     return wide.aggregate(
-        **{f"shop_{name}": wide[name].sum() for name in ("lines", "discounted", "sent", "opened", "clicked")},
+        **{f"shop_{name}": wide[name].sum() for name in ("lines", "discounted", "sent")},
+        **{f"shop_{name}": ibis.least(wide[name], wide.sent).sum() for name in ("opened", "clicked")},  # some opens lack their message
         shop_interval_sum=interval.sum(),
         shop_interval_count=interval.count(),
     )
