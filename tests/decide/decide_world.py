@@ -84,11 +84,6 @@ class World:
         }
         return Request(**(values | changes))
 
-    def effect(self, customer_row: int, action: str) -> float:
-        if action == NOTHING:
-            return 0.0
-        return self.effects[split_key(action)[0]][STAGES.index(self.stages[customer_row])]
-
     def truth(self, plan: Plan) -> tuple[float, float]:
         """Expected incremental profit of the treated customers under the plan's propensities, and its expected cost."""
         stages = self.stages

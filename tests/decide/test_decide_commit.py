@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from decide_world import AS_OF, World
-from sqlalchemy import func, select, update
+from sqlalchemy import Table, func, select, update
 
 from tradewind.decide import commit as commits
 from tradewind.decide.commit import message_id, settle
@@ -29,7 +30,7 @@ def plan_of(seed: int, *, budget: int = 1_500, budget_id: str | None = "spring")
     return decide(WORLD.request(seed=seed, budget=budget, budget_id=budget_id))
 
 
-def rows(home: Home, table: books.Table) -> list[dict[str, object]]:
+def rows(home: Home, table: Table) -> list[dict[str, Any]]:
     with home.ledger.read() as conn:
         return [dict(row) for row in conn.execute(select(table)).mappings()]
 
@@ -88,7 +89,7 @@ def test_a_failure_in_the_middle_leaves_nothing_and_the_next_try_succeeds(each_h
 
 def test_threads_cannot_overspend_a_shared_budget(each_home: Home) -> None:
     plans = [plan_of(seed, budget=1_500) for seed in range(6)]
-    shared = [Plan(plan.table, plan.meta | {"budget": 4_000}, plan.features) for plan in plans]
+    shared = [Plan(plan.table, {**plan.meta, "budget": 4_000}, plan.features) for plan in plans]
 
     def attempt(plan: Plan) -> bool:
         try:
@@ -99,7 +100,7 @@ def test_threads_cannot_overspend_a_shared_budget(each_home: Home) -> None:
     with ThreadPoolExecutor(6) as pool:
         done = list(pool.map(attempt, shared + shared))
     (budget,) = rows(each_home, books.budgets)
-    held = [int(str(row["amount"])) for row in rows(each_home, books.reservations)]
+    held = [row["amount"] for row in rows(each_home, books.reservations)]
     committed = {row["plan_id"] for row in rows(each_home, books.plans)}
     assert budget["reserved"] == sum(held) <= 4_000
     assert sum(done) == len(committed)
@@ -112,7 +113,7 @@ def _commit_in_process(url: str, seed: int) -> bool:
     plan = plan_of(seed)
     with Home.open(url) as home:
         try:
-            return Plan(plan.table, plan.meta | {"budget": 4_000}, plan.features).commit(home, NOW)
+            return Plan(plan.table, {**plan.meta, "budget": 4_000}, plan.features).commit(home, NOW)
         except StateError:
             return False
 
@@ -141,7 +142,7 @@ def test_settling_moves_money_once(each_home: Home) -> None:
         assert not settle(conn, "unknown", spent=1)
     after = rows(each_home, books.budgets)[0]
     assert after["spent"] == 405
-    assert after["reserved"] == int(str(before["reserved"])) - first["reserved"] - second["reserved"]
+    assert after["reserved"] == before["reserved"] - first["reserved"] - second["reserved"]
     states = {row["decision_id"]: row["state"] for row in rows(each_home, books.reservations)}
     assert states[first["decision_id"]] == "spent"
     assert states[second["decision_id"]] == "released"

@@ -73,7 +73,7 @@ def test_same_request_gives_the_same_bytes_and_another_seed_does_not() -> None:
 
 def test_chosen_frequency_matches_the_logged_propensity() -> None:
     counts: dict[str, list[float]] = {}
-    for seed in range(30):
+    for seed in range(15):
         for row in decide(SMALL.request(seed=seed, holdout=0.0)).table.select(["candidates", "propensities", "action", "mode"]).to_pylist():
             for action, chance in zip(row["candidates"], row["propensities"], strict=True):
                 if row["mode"] == "policy":
@@ -84,7 +84,7 @@ def test_chosen_frequency_matches_the_logged_propensity() -> None:
                     total[1] += chance * (1 - chance)
                     total[2] += hit
     for miss, variance, hits in counts.values():
-        assert hits > 50
+        assert hits > 30
         assert abs(miss) < 4 * variance**0.5
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -101,7 +102,7 @@ def scene(request: Request) -> Scene:
     if None in names:
         raise InputError("decide: a profile has no customer.")
     if len(set(names)) != len(names):
-        twice = next(one for one, other in zip(names, names[1:], strict=False) if one == other)
+        twice = next(one for one, other in pairwise(names) if one == other)
         raise InputError(f'decide: customer "{twice}" has two profiles; there must be one row per customer.')
     kinds = tuple(kind_of(offer) for offer in request.offers)
     impersonal = np.array([name in request.impersonal for name in names], dtype=bool)
@@ -138,7 +139,7 @@ def candidates(seen: Scene) -> Candidates:
     item_codes = [eligibility.items(request, offer, kind, last_send=last) for offer, kind in zip(request.offers, seen.kinds, strict=True)]
     offer_codes = np.zeros((n, len(request.offers)), dtype=np.int8)
     for number, offer in enumerate(request.offers):
-        offer_codes[:, number] = eligibility.customers(request, seen.profiles, offer, send_at=seen.send_at, impersonal=seen.impersonal)
+        offer_codes[:, number] = eligibility.customers(seen.profiles, offer, send_at=seen.send_at, impersonal=seen.impersonal)
     channel_codes = eligibility.channels(request, seen.profiles, seen.channels, send_at=seen.send_at)
     each = max(1, (request.size - 1) // max(len(request.offers) * len(seen.channels), 1))
     width = max(len(request.offers) * each * len(seen.channels), 1)
@@ -201,7 +202,8 @@ def _chunk(
 
 
 _FIELDS = (
-    "offer", "item", "channel", "row", "rank", "discount", "affinity", "coverage", "prior_margin", "prior_cost", "contact", "worst", "value", "cost", "valid",
+    "offer", "item", "channel", "row", "rank", "discount", "affinity", "coverage",
+    "prior_margin", "prior_cost", "contact", "worst", "value", "cost", "valid",
 )  # fmt: skip
 _WHOLE = {"offer", "item", "channel", "row", "rank"}
 
@@ -294,11 +296,11 @@ def _shorten(seen: Scene, who: np.ndarray, wide: dict[str, np.ndarray], offer_co
         short[name] = filled
     short["cost"] = np.where(short["valid"], short["cost"], 0.0)
     for number in range(offer_codes.shape[1]):
-        here = wide["offer"] == number
+        here = wide["offer"][0] == number if len(who) else np.zeros(valid.shape[1], dtype=bool)  # a column is one offer
         left = (short["valid"] & (short["offer"] == number)).any(axis=1)
         open_ = offer_codes[who, number] == 0
-        offer_codes[who[open_ & ~left & (dear & here).any(axis=1)], number] = CODE["budget"]
-        offer_codes[who[open_ & ~left & (valid & here).any(axis=1)], number] = CODE["rank"]
+        offer_codes[who[open_ & ~left & dear[:, here].any(axis=1)], number] = CODE["budget"]
+        offer_codes[who[open_ & ~left & valid[:, here].any(axis=1)], number] = CODE["rank"]
     return short
 
 

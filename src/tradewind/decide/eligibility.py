@@ -40,7 +40,7 @@ CODES = tuple(EXPLAIN)
 CODE = {name: number for number, name in enumerate(CODES)}
 
 
-def customers(request: Request, profiles: pa.Table, offer: Offer, *, send_at: np.ndarray, impersonal: np.ndarray) -> np.ndarray:
+def customers(profiles: pa.Table, offer: Offer, *, send_at: np.ndarray, impersonal: np.ndarray) -> np.ndarray:
     """A code per customer for an ``offer``, regardless of items and channels; int8. ``send_at`` in microseconds UTC.
 
     Raises

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from tradewind.types import NOTHING
 if TYPE_CHECKING:
     from tradewind.decide.plan import Plan
 
+_LISTED = 5  # names per reason before they share a line
 _SAID = EXPLAIN | {"budget_full": "the budget was used up by decisions drawn before this one"}
 
 
@@ -56,20 +58,32 @@ class Explanation:
         for one in self.candidates:
             mark = ">" if one.action == self.action else " "
             lines.append(
-                f" {mark} {one.action}: chance {one.propensity:.1%}, value {one.value:.1f} +- {one.sd:.1f}, cost {one.cost:.0f}, score {one.score:.1f}"
+                f" {mark} {one.action}: chance {one.propensity:.1%}, value {one.value:.1f} +- {one.sd:.1f}, "
+                f"cost {one.cost:.0f}, score {one.score:.1f}"
             )
             lines.extend(f"     {sentence}" for sentence in map(_sentence, one.reasons) if sentence)
         if self.suppressed:
             lines += ["", "Not considered:"]
-            lines += [f"   {name}: {_SAID.get(code, code)}" for name, code in self.suppressed.items()]
+            lines += [f"   {names}: {_SAID.get(code, code)}" for names, code in self._grouped()]
         return "\n".join(lines)
+
+    def _grouped(self) -> Iterator[tuple[str, str]]:
+        """One line each, or one line for all of a reason that suppressed many."""
+        groups: dict[str, list[str]] = {}
+        for name, code in self.suppressed.items():
+            groups.setdefault(code, []).append(name)
+        for code, names in groups.items():
+            if len(names) > _LISTED:
+                yield f"{', '.join(names[:3])} and {len(names) - 3:,} more", code
+            else:
+                yield from ((name, code) for name in names)
 
     def _verdict(self) -> str:
         if self.mode == "override":
             return "Gets nothing: the policy drew an action, but the budget was used up by decisions drawn before this one."
         what = "nothing" if self.action == NOTHING else f"{self.action}, to be sent at {self.send_at:%Y-%m-%d %H:%M} UTC"
         if self.variant == "holdout":
-            return f"Gets nothing: held out to measure what the plan earns. Without that the choice was: {what} (chance {self.propensity:.1%})."
+            return f"Gets nothing: held out to measure what the plan earns. Else the choice was: {what} (chance {self.propensity:.1%})."
         return f"Gets {what} (chance {self.propensity:.1%})."
 
 

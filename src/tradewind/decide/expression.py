@@ -156,7 +156,8 @@ class _Parser:
                 self.fail('expected "null" after "is".')
             return Truth(empty == wanted, empty != wanted)
         if self.take("in"):
-            hit = np.isin(values, self.choices(values, token))
+            choices = self.choices(values, token)
+            hit = np.logical_or.reduce([np.asarray(values == choice) for choice in choices])
         elif self.peek.kind == "op":
             operator = self.peek
             self.next += 1

@@ -20,6 +20,17 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()[:32]
 
 
+def digests(inputs: str, names: Iterable[str]) -> list[str]:
+    """32 hexadecimal digits per name, of SHA-256 over ``inputs`` and the name."""
+    start = hashlib.sha256(f"{inputs}\x1f".encode())
+    found = []
+    for name in names:
+        state = start.copy()
+        state.update(name.encode())
+        found.append(state.hexdigest()[:32])
+    return found
+
+
 def canonical(value: Mapping[str, Any] | Sequence[Any]) -> str:
     """JSON with sorted keys and no blanks: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
@@ -63,7 +74,7 @@ def fingerprint(table: pa.Table) -> str:
 def _mix(value: np.ndarray) -> np.ndarray:
     value = (value ^ (value >> np.uint64(30))) * _MIX[0]
     value = (value ^ (value >> np.uint64(27))) * _MIX[1]
-    return value ^ (value >> np.uint64(31))
+    return np.asarray(value ^ (value >> np.uint64(31)))
 
 
 def _bits(column: pa.ChunkedArray) -> np.ndarray:
@@ -84,7 +95,7 @@ def _bits(column: pa.ChunkedArray) -> np.ndarray:
         )
     else:
         encoded = pc.dictionary_encode(values.cast(pa.string()) if not pa.types.is_nested(values.type) else _as_text(values))
-        known = [int(digest(word)[:16], 16) for word in encoded.dictionary.to_pylist()]
+        known = [int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big") for word in encoded.dictionary.to_pylist()]
         codes = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
         bits = np.array(known or [0], dtype=np.uint64)[codes]
     return np.where(missing, np.uint64(0x5AFE5AFE5AFE5AFE), _mix(bits))

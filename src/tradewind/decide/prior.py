@@ -48,7 +48,7 @@ def margin_effect(
 
 def redemption(buy: np.ndarray, *, discount: np.ndarray, coverage: np.ndarray) -> np.ndarray:
     """Prior probability that the coupon is redeemed, by those who would have bought anyway too."""
-    return np.minimum(buy * coverage * (1.0 + ELASTICITY * discount), 1.0)
+    return np.asarray(np.minimum(buy * coverage * (1.0 + ELASTICITY * discount), 1.0))
 
 
 def column(table: pa.Table, name: str, default: float) -> np.ndarray:

@@ -40,7 +40,8 @@ class Limits:
         check("Limits", vars(self), {**rules, "quiet_from": hour, "quiet_until": hour, "default_hour": hour})
         if self.quiet(self.default_hour):
             raise InputError(
-                f"Limits: default_hour {self.default_hour} lies in the quiet hours {self.quiet_from}-{self.quiet_until}. Choose an hour outside."
+                f"Limits: default_hour {self.default_hour} lies in the quiet hours {self.quiet_from}-{self.quiet_until}. "
+                "Choose an hour outside."
             )
 
     def quiet(self, hour: int) -> bool:

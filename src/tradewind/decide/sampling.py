@@ -83,4 +83,4 @@ def pick(chances: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """The column that ``uniform`` (one number in [0, 1) per row) falls on when the row's chances are laid end to end."""
     edges = np.cumsum(chances, axis=1)
     last = chances.shape[1] - 1 - np.argmax(chances[:, ::-1] > 0, axis=1)  # rounding may leave the last edge below one
-    return np.minimum((uniform[:, None] >= edges).sum(axis=1), last)
+    return np.asarray(np.minimum((uniform[:, None] >= edges).sum(axis=1), last))

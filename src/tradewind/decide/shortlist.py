@@ -56,7 +56,7 @@ def shortlist(table: pa.Table | None, *, customers: pa.ChunkedArray, items: pa.C
         best = best[popular[best] > 0]
         item[impersonal], row[impersonal] = -1, -1
         item[impersonal, : len(best)] = best
-    return Shortlist(item, row, popular, table.num_rows - int(len(known)))
+    return Shortlist(item, row, popular, table.num_rows - len(known))
 
 
 def _index(column: pa.ChunkedArray, known: pa.ChunkedArray) -> np.ndarray:

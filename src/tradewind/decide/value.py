@@ -170,8 +170,8 @@ class ValueModel:
             card = json.loads(bytes(saved["card"]).decode())
             state = None
             if card["state"] is not None:
-                heads = {
-                    head: Surface(
+                value, cost = (
+                    Surface(
                         tuple(card["state"]["names"]),
                         len(card["columns"]) + 1,
                         information=saved[f"{head}_information"],
@@ -179,9 +179,19 @@ class ValueModel:
                         **card["state"][head],
                     )
                     for head in ("value", "cost")
-                }
-                rest = {key: card["state"][key] for key in ("rows", "noise", "as_of")}
-                state = State(saved["center"], saved["scale"], saved["base"], **heads, **rest, plans=tuple(card["state"]["plans"]))
+                )
+                rest = card["state"]
+                state = State(
+                    saved["center"],
+                    saved["scale"],
+                    saved["base"],
+                    value,
+                    cost,
+                    rest["rows"],
+                    rest["noise"],
+                    rest["as_of"],
+                    tuple(rest["plans"]),
+                )
         return cls(tuple(card["columns"]), card["half_life_days"], card["folds"], state)
 
     def _bytes(self) -> bytes:
@@ -196,7 +206,8 @@ class ValueModel:
                 card["state"][head] = {key: getattr(surface, key) for key in ("unit", "spread", "hetero")}
                 arrays |= {f"{head}_information": surface.information, f"{head}_vector": surface.vector}
         sink = io.BytesIO()
-        np.savez(sink, card=np.frombuffer(json.dumps(card, sort_keys=True).encode(), dtype=np.uint8), **arrays)
+        arrays["card"] = np.frombuffer(json.dumps(card, sort_keys=True).encode(), dtype=np.uint8)
+        np.savez(sink, allow_pickle=False, **arrays)
         return sink.getvalue()
 
 
@@ -253,7 +264,10 @@ class Scorer:
         return found
 
     def correlation(self, z: np.ndarray, attributes: np.ndarray) -> float:
-        """Mean posterior correlation between the values of a customer's candidates; attributes (rows, slots, attributes), zero where empty."""
+        """Mean posterior correlation between the values of a customer's candidates.
+
+        ``attributes`` has the shape (rows, slots, attributes) and is zero where a slot is empty.
+        """
         found: list[float] = []
         for one, actions in zip(z, attributes, strict=True):
             phi = np.einsum("ka,f->kaf", actions[actions.any(axis=1)], one).reshape(-1, self._covariance.shape[0])

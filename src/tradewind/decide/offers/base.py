@@ -35,7 +35,8 @@ class OfferKind(ABC):
         for key, value in terms.items():
             if key not in self.rules:
                 raise InputError(
-                    f'Offer kind "{self.name}" has no term "{key}".{did_you_mean(key, self.rules)} Allowed: {", ".join(sorted(self.rules))}.'
+                    f'Offer kind "{self.name}" has no term "{key}".{did_you_mean(key, self.rules)} '
+                    f"Allowed: {', '.join(sorted(self.rules))}."
                 )
             check(f'Offer kind "{self.name}"', {key: value}, {key: self.rules[key]})
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import numpy as np
 
 from tradewind.decide.offers.base import OfferKind, Terms
 from tradewind.errors import InputError
-from tradewind.params import Number
+from tradewind.params import Number, Rule
 
 
 class Coupon(OfferKind):
@@ -17,7 +20,7 @@ class Coupon(OfferKind):
     """
 
     name = "coupon"
-    rules = {
+    rules: ClassVar[Mapping[str, Rule]] = {
         "percent": Number(0, 100),
         "fixed": Number(1, 10**12, whole=True),
         "threshold": Number(0, 10**12, whole=True),
