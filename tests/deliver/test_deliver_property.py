@@ -11,7 +11,7 @@ import pytest
 from deliver_kit import Clock, consent, message, people, queue, sent, states
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from tradewind.collect.consent import Consents
 from tradewind.collect.vault import Vault
@@ -214,7 +214,5 @@ TestDelivery.settings = sized(6)
 
 
 @pytest.mark.slow
-class TestDeliveryLong(Delivery.TestCase):  # type: ignore[misc,name-defined]
-    """The same, for longer."""
-
-    settings = sized(150)
+def test_delivery_for_longer() -> None:
+    run_state_machine_as_test(Delivery, settings=sized(100))

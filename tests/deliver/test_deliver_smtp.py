@@ -57,7 +57,7 @@ class Post:
     async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> str:  # noqa: N802
         answer = self.data.pop(0) if self.data else "250 2.0.0 queued as Q1"
         if answer.startswith("250") or answer == "drop":
-            self.taken.append(email.message_from_bytes(envelope.content, policy=email.policy.default))  # type: ignore[arg-type]
+            self.taken.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
             self.raw.append(envelope.original_content)
             self.recipients += envelope.rcpt_tos
         if answer == "drop":
@@ -66,7 +66,7 @@ class Post:
         return answer
 
 
-class Running(Controller):
+class Running(Controller):  # type: ignore[misc]
     """aiosmtpd on a free port of loopback."""
 
     def __init__(self, handler: Post, **options: Any) -> None:
