@@ -86,7 +86,7 @@ def test_values_equal_a_naive_computation(made: pa.Table) -> None:
 
 NIGHT = (AS_OF - 5 * DAY).replace(hour=23, minute=59, second=59, microsecond=999_999)
 RHYTHMS = {"new": (3,), "active": (40, 30, 20, 10), "at_risk": (64, 54, 44, 24), "lapsed": (200, 190, 180)}
-CASES = [
+CASES: list[dict[str, Any]] = [
     {"at": AS_OF - DAY, "kind": "purchase", "item": "i1", "value": 500, "customer": "taste"},
     {"at": AS_OF - 90 * DAY, "kind": "purchase", "item": "i2", "value": 500, "customer": "taste"},
     {"at": AS_OF - 10 * DAY, "item": "i2", "customer": "one view"},

@@ -79,14 +79,19 @@ def test_wrong_arguments(home: Home) -> None:
         sequences(home.tables, as_of=AS_OF, kinds=["buy"])
 
 
+Rows = list[tuple[str, str | None, int]]
 events = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["x", "y", None]), st.integers(0, 5)), max_size=30)
+
+
+def log_of(events: Rows, *, kind: str = "purchase") -> Sequences:
+    who, what, when = [row[0] for row in events], [row[1] for row in events], [row[2] for row in events]
+    return Sequences.from_arrays(who, item=what, at=when, kind=kind)
 
 
 @given(events=events, cut=st.integers(0, 6))
 @settings(deadline=None)
-def test_a_split_loses_and_doubles_nothing(events: list[tuple[str, str | None, int]], cut: int) -> None:
-    who, what, when = ([row[i] for row in events] for i in range(3))
-    log = Sequences.from_arrays(who, item=what, at=when, kind="view")
+def test_a_split_loses_and_doubles_nothing(events: Rows, cut: int) -> None:
+    log = log_of(events, kind="view")
     train, targets = log.split(from_micros(cut))
     assert train.customers is log.customers
     assert (train.at < cut).all()
@@ -99,9 +104,8 @@ def test_a_split_loses_and_doubles_nothing(events: list[tuple[str, str | None, i
 
 @given(events=events, wanted=st.lists(st.sampled_from("abcdz"), max_size=6))
 @settings(deadline=None)
-def test_histories_come_in_the_asked_order(events: list[tuple[str, str | None, int]], wanted: list[str]) -> None:
-    who, what, when = ([row[i] for row in events] for i in range(3))
-    log = Sequences.from_arrays(who, item=what, at=when)
+def test_histories_come_in_the_asked_order(events: Rows, wanted: list[str]) -> None:
+    log = log_of(events)
     row_of = {name: row for row, name in enumerate(log.customers)}
     some = log.histories(wanted)
     assert list(some.customers) == wanted
