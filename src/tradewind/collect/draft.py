@@ -112,7 +112,8 @@ def implied(path: Path) -> MappingFile:
         if table is None:
             shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
             raise InputError(
-                f'"{file.name}" needs a mapping: its columns ({shown}) are not Tradewind\'s. Draft one with: tradewind collect {path} --draft mapping.toml'
+                f'"{file.name}" needs a mapping: its columns ({shown}) are not Tradewind\'s. '
+                f"Draft one with: tradewind collect {path} --draft mapping.toml"
             )
         blocks.append(f'[[source]]\nname = {_text(file.name)}\nfiles = {_text(file.name)}\ninto = "{table}"\nmoney = "minor"')
     return parse_mapping("\n".join(blocks))

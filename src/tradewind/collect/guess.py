@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tradewind.collect.convert import Cast
 from tradewind.collect.names import KINDS
 from tradewind.collect.sources.base import literal, quoted
 
@@ -104,9 +105,9 @@ def _column(con: duckdb.DuckDBPyConnection, name: str, stored: str) -> Column:
     number = f"try_cast({value} AS DOUBLE)"
     formats = ", ".join(f"count(try_strptime({value}, {literal(one)}))" for one in FORMATS)
     row = con.execute(
-        f"SELECT count(*), count({value}), count(DISTINCT {value}), coalesce(min({number}), 0), coalesce(max({number}), 0), any_value({value}), "
+        f"SELECT count(*), count({value}), count(DISTINCT {value}), coalesce(min({number}), 0), coalesce(max({number}), 0), min({value}), "
         f"count({number}), count(*) FILTER (regexp_matches({value}, '^0[0-9]')), count(*) FILTER ({number} <> floor({number})), "
-        f"count(try_cast({value} AS TIMESTAMP)), count(*) FILTER (regexp_matches({value}, '(?i)(z|[+-][0-9]{{2}}:?[0-9]{{2}})$') AND contains({value}, ':')), "
+        f"count(try_cast({value} AS TIMESTAMP)), count(*) FILTER ({Cast(value, 'VARCHAR').has_zone()}), "
         f"{formats} FROM looked"
     ).fetchall()[0]
     rows, filled, distinct, low, high, example, numbers, padded, fractions, times, zoned, *parsed = row

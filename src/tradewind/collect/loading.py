@@ -53,6 +53,7 @@ class Load:
         self.seen: set[str] = set()  # reference tables with rows in this load
 
     def __enter__(self) -> Self:
+        (self.home.root / "data" / ".spill").mkdir(exist_ok=True)  # DuckDB makes only the last folder of a path
         self.con = parquet.connect(self.home.root, memory_limit=MEMORY)
         self.scratch = self.staging.folder / "scratch"
         self.scratch.mkdir()

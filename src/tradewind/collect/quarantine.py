@@ -67,7 +67,8 @@ def held_rows(relation: Relation, flaws: Sequence[Flaw], *, load_id: str, now: d
     )
     joins = "".join(relation.joins)
     sql = (
-        f"SELECT {files} AS file, CAST((_pos >> {SUB_BITS}) & {(1 << LINE_BITS) - 1} AS BIGINT) AS line, rule, field, left({value}, {KEPT}) AS value, "
+        f"SELECT {files} AS file, CAST((_pos >> {SUB_BITS}) & {(1 << LINE_BITS) - 1} AS BIGINT) AS line, rule, field, "
+        f"left({value}, {KEPT}) AS value, "
         f"reasons AS reason, {row} AS row FROM {relation.rows}{joins} JOIN ({first}) AS first USING (_pos) ORDER BY _pos"
     )
     found = con.sql(sql).to_arrow_table().to_pylist()

@@ -164,7 +164,8 @@ class Relation:
             return cast.epoch(mapping.unit)
         if cast.number:
             raise InputError(
-                f'{place}: the times are numbers. Say what they count: {column} = {{ column = "{mapping.column}", unit = "s" }} (s, ms or us).'
+                f"{place}: the times are numbers. Say what they count: "
+                f'{column} = {{ column = "{mapping.column}", unit = "s" }} (s, ms or us).'
             )
         if mapping.format:
             return cast.formatted(mapping.format, self._zone(place, cast, None) if "%z" not in mapping.format else "UTC")
@@ -219,7 +220,8 @@ class Relation:
         if amounts and "currency" in self.schema.names:
             if "currency" not in self.targets and self.source.currency is None:
                 raise InputError(
-                    f'Source "{self.source.name}": the currency of {" and ".join(amounts)} is not known. Write currency = "EUR" (ISO 4217) at the top of the mapping.'
+                    f'Source "{self.source.name}": the currency of {" and ".join(amounts)} is not known. '
+                    'Write currency = "EUR" (ISO 4217) at the top of the mapping.'
                 )
             stated = self._currency(self.targets.get("currency", "NULL"))
             filled = " OR ".join(f"{self.targets[name]} IS NOT NULL" for name in amounts)
@@ -264,7 +266,8 @@ def _constant(value: str | float | bool, kind: pa.DataType, *, column: str, sour
         value = round(value * (1 if source.money == "minor" else minor_units(source.currency)))
     if column == "kind" and source.into == "events" and value not in KINDS.values():
         raise InputError(
-            f'Source "{source.name}": there is no kind "{value}".{did_you_mean(str(value), KINDS.values())} Known: {", ".join(sorted(set(KINDS.values())))}.'
+            f'Source "{source.name}": there is no kind "{value}".{did_you_mean(str(value), KINDS.values())} '
+            f"Known: {', '.join(sorted(set(KINDS.values())))}."
         )
     if isinstance(value, bool):
         return str(value).lower()

@@ -62,7 +62,8 @@ def _fill(view: View, column: str, policy: Missing) -> str:
     relation.bind(by, what=f"median_by of {column}")
     name = f"medians_{relation.table}_{column}"
     view.con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {by} AS k, {_median(own, kind)} AS m FROM {relation.rows} WHERE ({by}) IS NOT NULL GROUP BY 1"
+        f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {by} AS k, {_median(own, kind)} AS m "
+        f"FROM {relation.rows} WHERE ({by}) IS NOT NULL GROUP BY 1"
     )
     relation.joins.append(f" LEFT JOIN {name} ON {name}.k = ({by})")
     relation.mended[column] = f"coalesce({own}, {name}.m, {whole})"

@@ -65,8 +65,8 @@ def _calls(objects: str) -> str:
         FROM ({raw}) WHERE c.events IS NULL"""
     names = ", ".join(f"{key} := e.params.{key}" for key in PARAMETERS if key != "items")
     batch = f"""
-        SELECT h, _pos, event, e.name, coalesce(e.timestamp_micros, c.timestamp_micros), c.user_id, c.client_id, struct_pack({names}), e.params.items,
-            NULL, NULL, c.device.category
+        SELECT h, _pos, event, e.name, coalesce(e.timestamp_micros, c.timestamp_micros), c.user_id, c.client_id, struct_pack({names}),
+            e.params.items, NULL, NULL, c.device.category
         FROM (SELECT c, h, _pos, unnest(c.events) AS e, unnest(range(len(c.events))) AS event FROM ({raw}) WHERE c.events IS NOT NULL)"""
     return f"{single} UNION ALL {batch}"
 
@@ -79,6 +79,7 @@ def _events(calls: str, *, currency: str | None) -> str:
     def minor(text: str, amount: str) -> str:
         return f"coalesce(CAST(CAST(round({amount} * {unit}) AS BIGINT) AS VARCHAR), {text})"
 
+    off = minor("line.discount", f"try_cast(line.discount AS DOUBLE) * {count}")
     return f"""
         SELECT coalesce(p.event_id, h || '#' || event) || CASE WHEN line IS NULL THEN '' ELSE '#' || number END AS id,
             CASE WHEN try_cast(t AS BIGINT) IS NULL THEN t ELSE CAST(make_timestamp(try_cast(t AS BIGINT)) AS VARCHAR) || '+00' END AS "at",
@@ -87,10 +88,11 @@ def _events(calls: str, *, currency: str | None) -> str:
             coalesce(line.quantity, CASE WHEN line.price IS NOT NULL THEN '1' END) AS quantity,
             CASE WHEN line.price IS NOT NULL THEN {minor("line.price", f"try_cast(line.price AS DOUBLE) * {count}")}
                  WHEN line IS NULL AND {whole} IS NOT NULL THEN {minor(whole, f"try_cast({whole} AS DOUBLE)")} END AS "value",
-            CASE WHEN line.discount IS NOT NULL THEN {minor("line.discount", f"try_cast(line.discount AS DOUBLE) * {count}")} END AS discount,
+            CASE WHEN line.discount IS NOT NULL THEN {off} END AS discount,
             p.currency AS currency, coalesce(order_id, p.transaction_id) AS order_id, coalesce(line.coupon, p.offer, p.coupon) AS offer,
             p.channel AS channel, p.decision_id AS decision_id, p.search_term AS "text",
-            CAST(nullif(json_merge_patch('{{}}'::JSON, json_object('path', regexp_replace(p.page_location, '[?#].*$', ''), 'device', device))::VARCHAR, '{{}}')
-                AS VARCHAR) AS context, _pos + event * 256 + number AS _pos
-        FROM (SELECT *, unnest(CASE WHEN len(items) > 0 THEN items ELSE [NULL] END) AS line, unnest(range(greatest(len(coalesce(items, [])), 1))) AS number
-            FROM ({calls}) WHERE NOT coalesce({unused_sql("name")}, false))"""
+            CAST(nullif(json_merge_patch('{{}}'::JSON, json_object('path', regexp_replace(p.page_location, '[?#].*$', ''),
+                'device', device))::VARCHAR, '{{}}') AS VARCHAR) AS context, _pos + event * 256 + number AS _pos
+        FROM (SELECT *, unnest(CASE WHEN len(items) > 0 THEN items ELSE [NULL] END) AS line,
+            unnest(range(greatest(len(coalesce(items, [])), 1))) AS number FROM ({calls})
+            WHERE NOT coalesce({unused_sql("name")}, false))"""

@@ -62,57 +62,63 @@ def _census(objects: str) -> str:
 def _events(calls: str, *, currency: str | None) -> str:
     """One row per call, or per product of a call that lists products."""
     p = "c.properties"
-    lines = f"""
-        SELECT c, h, _pos, unnest(CASE WHEN len({p}.products) > 0 THEN {p}.products ELSE [NULL] END) AS line,
-            unnest(range(greatest(len(coalesce({p}.products, [])), 1))) AS number,
-            list_transform(coalesce({p}.products, []), lambda l: coalesce(try_cast(l.price AS DOUBLE), 0) * coalesce(try_cast(l.quantity AS DOUBLE), 1))
-                AS amounts,
-            list_bool_or(list_transform(coalesce({p}.products, []), lambda l: l.discount IS NOT NULL)) AS own
-        FROM ({calls}) WHERE c.type = 'page' OR (c.type = 'track' AND NOT coalesce({unused_sql("c.event")}, false))"""
     unit = minor_units_sql(f"coalesce({p}.currency, {literal(currency or '')})")
-    shared = f"coalesce(try_cast({p}.discount AS DOUBLE), 0) * {unit}"
-    upto = "list_sum(amounts[1:number + 1])"
-    before = "coalesce(list_sum(amounts[1:number]), 0)"
-    part = f"(round({shared} * {upto} / list_sum(amounts)) - round({shared} * {before} / list_sum(amounts)))"
     price, count = f"coalesce(line.price, {p}.price)", f"coalesce(line.quantity, {p}.quantity)"
+    whole = f"coalesce({p}.revenue, {p}.total, {p}.value)"
+    amount = f"round(try_cast({price} AS DOUBLE) * coalesce(try_cast({count} AS DOUBLE), 1) * {unit})"
+    path = f"coalesce(c.context.page.path, {p}.path)"
+    context = f"json_object('path', {path}, 'campaign', c.context.campaign, 'device', c.context.device.type)"
     return f"""
         SELECT coalesce(nullif(c.messageId, ''), h) || CASE WHEN line IS NULL THEN '' ELSE '#' || number END AS id,
-            coalesce(c.timestamp, c.originalTimestamp, c.sentAt) AS "at",
-            nullif(c.userId, '') AS customer,
+            coalesce(c.timestamp, c.originalTimestamp, c.sentAt) AS "at", nullif(c.userId, '') AS customer,
             coalesce(c.context.sessionId, {p}.session_id, c.anonymousId) AS session,
             CASE WHEN c.type = 'page' THEN 'view' ELSE coalesce({kind_sql("c.event")}, c.event) END AS kind,
             coalesce(line.product_id, line.sku, {p}.product_id, {p}.sku) AS item,
             coalesce({count}, CASE WHEN {price} IS NOT NULL THEN '1' END) AS quantity,
             CASE WHEN {price} IS NOT NULL AND try_cast({price} AS DOUBLE) IS NULL THEN {price}
-                 WHEN {price} IS NOT NULL THEN CAST(CAST(round(try_cast({price} AS DOUBLE) * coalesce(try_cast({count} AS DOUBLE), 1) * {unit}) AS BIGINT)
-                    - coalesce(CAST(discount_ AS BIGINT), 0) AS VARCHAR)
-                 WHEN coalesce({p}.revenue, {p}.total, {p}.value) IS NOT NULL
-                    THEN coalesce(CAST(CAST(round(try_cast(coalesce({p}.revenue, {p}.total, {p}.value) AS DOUBLE) * {unit}) AS BIGINT) AS VARCHAR),
-                        coalesce({p}.revenue, {p}.total, {p}.value)) END AS "value",
-            CAST(CAST(discount_ AS BIGINT) AS VARCHAR) AS discount,
-            {p}.currency AS currency, {p}.order_id AS order_id,
-            coalesce(line.coupon, {p}.offer, {p}.coupon_id, {p}.coupon) AS offer,
-            {p}.channel AS channel, {p}.decision_id AS decision_id, coalesce({p}.query, {p}.review_body) AS "text", {p}.rating AS rating,
-            CAST(nullif(json_merge_patch('{{}}'::JSON, json_object('path', coalesce(c.context.page.path, {p}.path),
-                'campaign', c.context.campaign, 'device', c.context.device.type))::VARCHAR, '{{}}') AS VARCHAR) AS context, _pos + number AS _pos
-        FROM (SELECT *, CASE WHEN line.discount IS NOT NULL THEN round(try_cast(line.discount AS DOUBLE) * {unit})
-            WHEN line IS NULL THEN round(try_cast({p}.discount AS DOUBLE) * {unit})
-            WHEN {p}.discount IS NOT NULL AND NOT coalesce(own, false) AND list_sum(amounts) > 0 THEN {part} END AS discount_ FROM ({lines}))"""
+                 WHEN {price} IS NOT NULL THEN CAST(CAST({amount} AS BIGINT) - coalesce(CAST(off AS BIGINT), 0) AS VARCHAR)
+                 ELSE coalesce(CAST(CAST(round(try_cast({whole} AS DOUBLE) * {unit}) AS BIGINT) AS VARCHAR), {whole}) END AS "value",
+            CAST(CAST(off AS BIGINT) AS VARCHAR) AS discount, {p}.currency AS currency, {p}.order_id AS order_id,
+            coalesce(line.coupon, {p}.offer, {p}.coupon_id, {p}.coupon) AS offer, {p}.channel AS channel, {p}.decision_id AS decision_id,
+            coalesce({p}.query, {p}.review_body) AS "text", {p}.rating AS rating,
+            CAST(nullif(json_merge_patch('{{}}'::JSON, {context})::VARCHAR, '{{}}') AS VARCHAR) AS context, _pos + number AS _pos
+        FROM ({_discounted(calls, unit)})"""
+
+
+def _discounted(calls: str, unit: str) -> str:
+    """Every call's products, and ``off``: each line's discount in minor units, the order's being shared exactly."""
+    p = "c.properties"
+    amount = "coalesce(try_cast(l.price AS DOUBLE), 0) * coalesce(try_cast(l.quantity AS DOUBLE), 1)"
+    lines = f"""
+        SELECT c, h, _pos, unnest(CASE WHEN len({p}.products) > 0 THEN {p}.products ELSE [NULL] END) AS line,
+            unnest(range(greatest(len(coalesce({p}.products, [])), 1))) AS number,
+            list_transform(coalesce({p}.products, []), lambda l: {amount}) AS amounts,
+            list_bool_or(list_transform(coalesce({p}.products, []), lambda l: l.discount IS NOT NULL)) AS own
+        FROM ({calls}) WHERE c.type = 'page' OR (c.type = 'track' AND NOT coalesce({unused_sql("c.event")}, false))"""
+    whole = f"try_cast({p}.discount AS DOUBLE) * {unit}"
+    upto, before = "list_sum(amounts[1:number + 1])", "coalesce(list_sum(amounts[1:number]), 0)"
+    share = f"round({whole} * {upto} / list_sum(amounts)) - round({whole} * {before} / list_sum(amounts))"
+    return f"""
+        SELECT *, CASE WHEN line.discount IS NOT NULL THEN round(try_cast(line.discount AS DOUBLE) * {unit})
+            WHEN line IS NULL THEN round({whole})
+            WHEN {p}.discount IS NOT NULL AND NOT coalesce(own, false) AND list_sum(amounts) > 0 THEN {share} END AS off FROM ({lines})"""
 
 
 def _customers(calls: str) -> str:
-    traits = f"SELECT *, list_filter(json_keys(c.traits), lambda k: NOT regexp_matches(k, {literal(PERSONAL)})) AS keep FROM ({calls}) WHERE c.type = 'identify'"
+    keep = f"list_filter(json_keys(c.traits), lambda k: NOT regexp_matches(k, {literal(PERSONAL)}))"
+    pairs = "map_from_entries(list_transform(keep, lambda k: struct_pack(key := k, v := c.traits->k)))"
     return f"""
-        SELECT c.userId AS customer, coalesce(c.context.locale, c.traits->>'locale') AS locale, coalesce(c.context.timezone, c.traits->>'timezone') AS zone,
+        SELECT c.userId AS customer, coalesce(c.context.locale, c.traits->>'locale') AS locale,
+            coalesce(c.context.timezone, c.traits->>'timezone') AS zone,
             coalesce(c.traits->>'createdAt', c.traits->>'created_at') AS signed_up_at, c.traits->>'household' AS household,
-            CASE WHEN len(keep) > 0 THEN CAST(to_json(map_from_entries(list_transform(keep, lambda k: struct_pack(key := k, v := c.traits->k)))) AS VARCHAR) END
-                AS attributes, _pos
-        FROM ({traits})"""
+            CASE WHEN len(keep) > 0 THEN CAST(to_json({pairs}) AS VARCHAR) END AS attributes, _pos
+        FROM (SELECT *, {keep} AS keep FROM ({calls}) WHERE c.type = 'identify')"""
 
 
 def _contacts(calls: str) -> str:
     return f"""
-        SELECT c.userId AS customer, way.channel AS channel, way.address AS address, _pos FROM (
+        SELECT c.userId AS customer, way.channel AS channel, way.address AS address, _pos + sub AS _pos FROM (
             SELECT c, _pos, unnest([struct_pack(channel := 'email', address := c.traits->>'email'),
-                struct_pack(channel := 'sms', address := c.traits->>'phone')]) AS way FROM ({calls}) WHERE c.type = 'identify'
+                struct_pack(channel := 'sms', address := c.traits->>'phone')]) AS way, unnest([0, 1]) AS sub
+            FROM ({calls}) WHERE c.type = 'identify'
         ) WHERE way.address IS NOT NULL"""

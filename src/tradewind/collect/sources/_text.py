@@ -100,7 +100,7 @@ def _narrow(path: Path, encoding: str, scratch: Path) -> tuple[Path, bool]:
 
 
 def _guess(path: Path) -> str:
-    """UTF-8 when it is, or mostly is; else GB 18030 when that yields Chinese; else Latin-1, which reads anything."""
+    """UTF-8 when it is, or mostly is; else GB 18030 when that yields Chinese; else Latin-1 when that yields letters."""
     with path.open("rb") as file:
         head = file.read(4)
     for bom, encoding in BOMS:
@@ -118,7 +118,9 @@ def _guess(path: Path) -> str:
         return "utf-8"
     if _chinese(bytes(sample)):
         return "gb18030"
-    return "latin-1"
+    letters = [byte for byte in sample if byte > 127]
+    odd = sum(byte < 0xA0 or byte >= 0xFE for byte in letters)  # control codes and letters that hardly any language has
+    return "utf-8" if odd * 5 > len(letters) else "latin-1"
 
 
 def _chinese(sample: bytes) -> bool:

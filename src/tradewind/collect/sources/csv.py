@@ -78,7 +78,8 @@ def _fast(
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in header)
     plain = as_utf8(text, scratch)
     sql = (
-        f"SELECT *, {position(number, 1)} + (row_number() OVER () << {SUB_BITS}) AS _pos FROM read_csv({literal(plain)}, header = true, auto_detect = false, "
+        f"SELECT *, {position(number, 1)} + (row_number() OVER () << {SUB_BITS}) AS _pos "
+        f"FROM read_csv({literal(plain)}, header = true, auto_detect = false, "
         f"columns = {{{columns}}}, delim = {literal(delimiter)}, quote = '\"', escape = '\"', nullstr = '', strict_mode = true, "
         f"max_line_size = {MAX_LINE})"
     )
@@ -138,19 +139,24 @@ def _records(text: Text, header: list[str], delimiter: str, bad: list[BadLine]) 
 
 def _several(line: str, source: Iterator[tuple[int, str]], waiting: deque[tuple[int, str]], *, fields: int, delimiter: str) -> list[str]:
     """The record that starts on ``line``; lines that do not belong to it stay in ``waiting``, so a stray quote costs one line."""
-    joined, used = line, 0
-    while joined.count('"') % 2 and used < LONGEST_RECORD:
-        if used == len(waiting) and not _pull(source, waiting):
-            break
-        joined += waiting[used][1]
-        used += 1
-    if joined.count('"') % 2 == 0:
-        record = next(csv.reader(joined.splitlines(keepends=True), delimiter=delimiter), [])
-        if len(record) == fields:
-            for _ in range(used):
-                waiting.popleft()
-            return record
-    return next(csv.reader([line], delimiter=delimiter), [])
+
+    def following() -> Iterator[str]:
+        yield line
+        for number in range(LONGEST_RECORD):
+            if number == len(waiting) and not _pull(source, waiting):
+                return
+            yield waiting[number][1]
+
+    reader = csv.reader(following(), delimiter=delimiter, strict=True)  # strict: a quote that is never closed is an error
+    try:
+        record = next(reader, [])
+    except csv.Error:
+        record = []
+    if len(record) != fields:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    for _ in range(reader.line_num - 1):
+        waiting.popleft()
+    return record
 
 
 def _pull(source: Iterator[tuple[int, str]], waiting: deque[tuple[int, str]]) -> bool:
