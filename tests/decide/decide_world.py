@@ -106,14 +106,12 @@ class World:
     def best_constant(self, spend: float) -> float:
         """Expected profit of the best policy that sends one offer to a random share of all, at the same spend."""
         counts = np.array([(self.stages == stage).sum() for stage in STAGES]) * 0.9
-        return max(
-            0.0,
-            *(
-                float((counts * (np.array(effects) - self.cost(f"{offer}||email"))).sum())
-                * min(1.0, spend / (counts.sum() * self.cost(f"{offer}||email")))
-                for offer, effects in self.effects.items()
-            ),
-        )
+        earned: list[float] = [
+            float((counts * (np.array(effects) - self.cost(f"{offer}||email"))).sum())
+            * min(1.0, spend / (counts.sum() * self.cost(f"{offer}||email")))
+            for offer, effects in self.effects.items()
+        ]
+        return max(0.0, *earned)
 
     def outcomes(self, plan: Plan, *, seed: int) -> pa.Table:
         """What a window brings: margin after discounts and before contact, as ``schema.OUTCOMES`` defines it."""

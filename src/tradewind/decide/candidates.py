@@ -323,7 +323,7 @@ def _spread(seen: Scene, scorer: Scorer, found: dict[str, np.ndarray]) -> tuple[
             sd[rows, slots] = np.round(scorer.deviations(z[rows], _pattern(seen, scorer, number, channel), **told), 6)
     several = np.flatnonzero(found["valid"].sum(axis=1) > 1)
     sample = several[:: max(len(several) // _SAMPLE, 1)][:_SAMPLE]
-    attributes = np.zeros((len(sample), sd.shape[1], len(scorer.names)))
+    attributes = np.zeros((len(sample), found["value"].shape[-1], len(scorer.names)))
     for at, row in enumerate(sample):
         for slot in np.flatnonzero(found["valid"][row]):
             attributes[at, slot] = _pattern(seen, scorer, int(found["offer"][row, slot]), int(found["channel"][row, slot]))

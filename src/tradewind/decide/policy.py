@@ -153,7 +153,7 @@ def _price(request: Request, found: Candidates, choices: Choices, draws: np.ndar
     everyone = np.flatnonzero(treat & found.valid.any(axis=1))
     if not len(everyone):
         return 1.0
-    sample = everyone[:: max(len(everyone) // _PRICING, 1)]
+    sample = everyone[:: -(-len(everyone) // _PRICING)]
     scale = len(everyone) / len(sample)
 
     def spent(which: np.ndarray, price: float) -> _Spend:
