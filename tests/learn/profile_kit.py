@@ -84,12 +84,12 @@ def customers() -> list[dict[str, Any]]:
     ]
 
 
-def fill(home: Home, events: list[dict[str, Any]], *, reference: bool = True) -> Home:
-    """Store the rows as one load."""
+def fill(home: Home, events: list[dict[str, Any]], *, more: dict[str, list[dict[str, Any]]] | None = None, load: str = "load") -> Home:
+    """Store the rows, the items and customers above, and ``more`` tables as one load."""
     con = parquet.connect(home.root)
-    staging = home.log.begin("load", source="test", now=AS_OF)
+    staging = home.log.begin(load, source="test", now=AS_OF)
     assert staging is not None
-    tables = {"events": events, **({"items": items(), "customers": customers()} if reference else {})}
+    tables = {"events": events, "items": items(), "customers": customers(), **(more or {})}
     with staging:
         for name, rows in tables.items():
             table = schema.conform(pa.Table.from_pylist(rows, schema=_present(rows, schema.TABLES[name])), schema.TABLES[name])
