@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from sqlalchemy import Connection, delete, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
 
 from tradewind import schema
 from tradewind.collect import keys
@@ -38,6 +38,12 @@ _META = "vault.root"
 _PHONE = re.compile(r"\+?[0-9][0-9 ()./-]{4,}")
 
 Pair = tuple[str, str]  # customer, channel
+_c, _k = ledger.contacts.c, ledger.vault_keys.c
+_POINTS = (
+    select(_c.customer, _c.channel, _c.ciphertext, _k.wrapped_key)
+    .join_from(ledger.contacts, ledger.vault_keys, _c.customer == _k.customer)
+    .where(tuple_(_c.customer, _c.channel).in_(bindparam("pairs", expanding=True)), _k.wrapped_key != DESTROYED)
+)
 
 
 @dataclass(frozen=True)
@@ -87,13 +93,7 @@ class Vault:
 
     def addresses(self, conn: Connection, pairs: Sequence[Pair]) -> dict[Pair, str]:
         """The addresses of many contact points, inside the caller's transaction; pairs without one are left out."""
-        c, k = ledger.contacts.c, ledger.vault_keys.c
-        query = (
-            select(c.customer, c.channel, c.ciphertext, k.wrapped_key)
-            .join_from(ledger.contacts, ledger.vault_keys, c.customer == k.customer)
-            .where(tuple_(c.customer, c.channel).in_(pairs), k.wrapped_key != DESTROYED)
-        )
-        rows = conn.execute(query).all() if pairs else []
+        rows = conn.execute(_POINTS, {"pairs": pairs}).all() if pairs else []
         return {(row.customer, row.channel): _open(self._secrets()[0], *row) for row in rows}
 
     def find(self, address: str) -> str | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select, text, tuple_, update
+from sqlalchemy import Connection, Select, and_, bindparam, or_, select, text, tuple_, update
 
 from tradewind.collect.consent import reason
 from tradewind.deliver.outbox import KEYED, NEVER, Row
@@ -17,6 +19,25 @@ from tradewind.types import Message, micros, utc
 
 COUNTED = ("accepted", "handing_off", "unknown")  # what may have reached the person counts against the cap
 c = outbox.c
+
+# Statements are built once: at one message per transaction, building them would cost more than running them.
+_REACHED = select(c.customer, c.channel, c.message_id, c.updated_at).where(
+    tuple_(c.customer, c.channel).in_(bindparam("pairs", expanding=True)),
+    c.updated_at > bindparam("since"),
+    or_(c.state.in_(COUNTED), and_(c.state.in_(("ready", "leased")), c.detail.startswith(KEYED))),
+)
+_MARK = (
+    update(outbox)
+    .where(c.message_id.in_(bindparam("names", expanding=True)))
+    .values(state="handing_off", detail=bindparam("new_detail"), lease_until=bindparam("new_until"), updated_at=bindparam("at"))
+)
+
+
+@cache
+def _ours(*, locked: bool) -> Select[Any]:
+    mine = tuple_(c.message_id, c.fence).in_(bindparam("mine", expanding=True))
+    query = select(c.message_id, reason(c.customer, c.channel).label("stop")).where(mine, c.state.in_(("leased", "ready")))
+    return query.with_for_update(of=outbox) if locked else query
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +82,8 @@ def judge(
 
     ``addressed`` names the channels that need an address. ``planned`` carries what a dry run let through from call to call.
     """
-    mine = tuple_(c.message_id, c.fence).in_([(case.row.message_id, case.row.fence) for case in cases])
-    query = select(c.message_id, reason(c.customer, c.channel).label("stop")).where(mine, c.state.in_(("leased", "ready")))
-    if planned is None:
-        query = query.with_for_update(of=outbox)
-    stops = {row.message_id: row.stop for row in conn.execute(query)}
+    mine = [(case.row.message_id, case.row.fence) for case in cases]
+    stops = {row.message_id: row.stop for row in conn.execute(_ours(locked=planned is None), {"mine": mine})}
     seen = _seen(conn, cases, since=min(case.at for case in cases) - rules.cap_window)
     verdicts: dict[str, Verdict] = {}
     for case in cases:
@@ -115,8 +133,8 @@ def hand_off(
             verdicts[row.message_id] = Verdict("unknown", why)
     go = [case for case in cases if verdicts.get(case.row.message_id) is GO]
     if go:
-        change = {"state": "handing_off", "detail": mark, "lease_until": until, "updated_at": max(case.at for case in go)}
-        conn.execute(update(outbox).where(c.message_id.in_([case.row.message_id for case in go])).values(change))
+        names = [case.row.message_id for case in go]
+        conn.execute(_MARK, {"names": names, "new_detail": mark, "new_until": until, "at": max(case.at for case in go)})
     for case in cases:
         verdict = verdicts.get(case.row.message_id, GO)
         if verdict is not GO:
@@ -160,12 +178,8 @@ def _cap(case: Case, seen: Sequence[int], rules: Rules) -> Verdict:
 def _seen(conn: Connection, cases: Sequence[Case], *, since: int) -> Reached:
     """Which messages may have reached these customers on these channels and when, by customer and channel."""
     pairs = {(case.row.customer, case.row.channel) for case in cases}
-    reached = or_(c.state.in_(COUNTED), and_(c.state.in_(("ready", "leased")), c.detail.startswith(KEYED)))
-    query = select(c.customer, c.channel, c.message_id, c.updated_at).where(
-        tuple_(c.customer, c.channel).in_(sorted(pairs)), c.updated_at > since, reached
-    )
     seen: Reached = {pair: [] for pair in pairs}
-    for row in conn.execute(query):
+    for row in conn.execute(_REACHED, {"pairs": sorted(pairs), "since": since}):
         seen[row.customer, row.channel].append((row.message_id, row.updated_at))
     return seen
 

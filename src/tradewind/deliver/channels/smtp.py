@@ -13,16 +13,15 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP as POLICY
-from email.utils import format_datetime
+from email.utils import getaddresses
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
 from tradewind.collect.vault import Vault
+from tradewind.deliver.channels import _mime
 from tradewind.deliver.channels.base import Channel, Uncertain, accepted
-from tradewind.deliver.links import Links
+from tradewind.deliver.links import Links, fill
 from tradewind.errors import InputError, StateError, Terminal, Transient
 from tradewind.types import Message, Receipt
 
@@ -104,9 +103,9 @@ class Smtp(Channel):
     def send(self, message: Message, *, address: str | None, at: datetime) -> Receipt:
         """Hand one e-mail to the server; see :class:`Channel` for what is raised."""
         recipient = _mailbox(address)
-        sender = _sender(self.sender)
-        data = _wire(self._mime(message, sender, recipient, at), self.links.unsubscribe(message))
-        smtp = self._ready(sender.addr_spec)
+        shown, sender = self._from
+        data = _mime.stuffed(self._text(message, shown, sender, recipient, at))
+        smtp = self._ready(sender)
         self._certain(smtp, lambda: smtp.rcpt(recipient), at_risk="recipient")
         self._certain(smtp, lambda: smtp.docmd("DATA"), at_risk="text", good=354)
         try:
@@ -211,24 +210,33 @@ class Smtp(Channel):
 
     # -- the text ----------------------------------------------------------------------------------------------------
 
-    def _mime(self, message: Message, sender: Address, recipient: str, at: datetime) -> EmailMessage:
-        parts = self.links.fill(message).parts
+    @cached_property
+    def _from(self) -> tuple[str, str]:
+        """The header ``From`` and the bare address of the sender."""
+        mailboxes = getaddresses([self.sender]) if self.sender.isprintable() else []
+        name, address = mailboxes[0] if len(mailboxes) == 1 else ("", None)
+        try:
+            found = _mailbox(address)
+            return (f"{_mime.words(name) if not name.isascii() else _quoted(name)} <{found}>" if name else found), found
+        except Terminal:
+            raise InputError(f'Smtp: sender must be one mailbox such as "Harbour <news@harbour.example>"; got {self.sender!r}.') from None
+
+    def _text(self, message: Message, shown: str, sender: str, recipient: str, at: datetime) -> bytes:
+        url = self.links.unsubscribe(message)
+        parts = fill(message, url).parts
         if "subject" not in parts or "body" not in parts:
             raise Terminal(f"an e-mail needs the parts subject and body; got {', '.join(sorted(parts))}")
-        mail = EmailMessage(policy=POLICY)
-        try:
-            mail["From"] = sender
-            mail["To"] = recipient
-            mail["Subject"] = parts["subject"]
-            mail["Date"] = format_datetime(at)
-            mail["Message-ID"] = f"<{re.sub(r'[^A-Za-z0-9._-]', '-', message.message_id)}@{sender.domain}>"
-            mail["Content-Language"] = message.locale
-        except (ValueError, IndexError) as error:
-            raise Terminal(f"a header of this message is not allowed ({type(error).__name__})") from None
-        mail.set_content(parts["body"])
-        if html := parts.get("html"):
-            mail.add_alternative(html, subtype="html")
-        return mail
+        headers = (
+            ("From", shown),
+            ("To", recipient),
+            ("Subject", _mime.words(parts["subject"])),
+            ("Date", _mime.date(at)),
+            ("Message-ID", f"<{re.sub(r'[^A-Za-z0-9._-]', '-', message.message_id)}@{sender.rpartition('@')[2]}>"),
+            ("Content-Language", message.locale),
+            ("List-Unsubscribe", f"<{url}>"),
+            ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+        )
+        return _mime.mail(headers, text=parts["body"], html=parts.get("html") or None, key=message.message_id)
 
 
 def _mailbox(address: str | None) -> str:
@@ -249,25 +257,10 @@ def _mailbox(address: str | None) -> str:
     return f"{local}@{domain}"
 
 
-def _sender(text: str) -> Address:
-    mail = EmailMessage(policy=POLICY)
-    try:
-        mail["From"] = text
-        (address,) = mail["From"].addresses
-    except (ValueError, IndexError) as error:
-        raise InputError(f'Smtp: sender must be one mailbox such as "Harbour <news@harbour.example>"; got "{text}".') from error
-    if not address.username or not address.domain:
-        raise InputError(f'Smtp: sender must be one mailbox such as "Harbour <news@harbour.example>"; got "{text}".')
-    return Address(display_name=address.display_name, addr_spec=address.addr_spec)
-
-
-def _wire(mail: EmailMessage, unsubscribe: str) -> bytes:
-    """The bytes after DATA: CRLF line ends, doubled leading dots, and the final dot (RFC 5321, 4.5.2)."""
-    # The library would cut a long address into encoded words, which mail clients do not put together again.
-    one_click = f"List-Unsubscribe: <{unsubscribe}>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n".encode("ascii")
-    text = one_click + mail.as_bytes(policy=POLICY)
-    text = re.sub(rb"(?m)^\.", b"..", text)
-    return text + (b"" if text.endswith(b"\r\n") else b"\r\n") + b".\r\n"
+def _quoted(name: str) -> str:
+    if not name.isprintable():
+        raise Terminal("the sender's name holds a control character")
+    return '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
 
 
 def _plain(answer: bytes) -> str:

@@ -1,0 +1,168 @@
+"""How many messages a second one worker hands off, and in how much memory: to the file channel and to a loopback SMTP sink.
+
+Every hand-off goes the whole way: lease, consent, suppression, expiry and cap in the transaction that marks it, the
+provider, the outcome, and the ``sent`` event at the end. ``window`` is how many hand-offs to a provider without an
+idempotency key are marked by one durable commit: after a kill, that many at most are unknown. The sink is a process of its
+own that reads a message and answers; the bound beside it is ``smtplib`` alone sending the same texts to the same sink.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import re
+import smtplib
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from _harness import Harness, alone
+
+PREPARE = """
+import sys, time, hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+import pyarrow as pa
+from tradewind import schema
+from tradewind.collect.consent import Consents
+from tradewind.collect.vault import Vault
+from tradewind.deliver import rules
+from tradewind.deliver.rules import Rules
+from tradewind.engine.home import Home
+from tradewind.engine.ledger import insert_new, outbox
+from tradewind.types import Message, micros
+
+root, size, window = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+at = datetime(2026, 3, 1, tzinfo=UTC)
+home = Home.open(root)
+names = [f"c{n:07d}" for n in range(size)]
+start = time.perf_counter()
+points = {"customer": names, "channel": ["email"] * size, "address": [f"{n}@mail.example" for n in names]}
+Vault(home).put(pa.table(points, schema=schema.CONTACTS))
+vaulted = time.perf_counter() - start
+columns = {"customer": names, "channel": ["email"] * size, "granted": [True] * size, "at": [at] * size, "source": ["bench"] * size}
+Consents(home).record(pa.table(columns, schema=schema.CONSENTS))
+rules.save(home, Rules(window=window))
+words, link = "Words of a usual length. ", "{{unsubscribe_url}}"
+parts = {"subject": "Three new teas for you", "body": words * 20 + link, "html": f'<p>{words * 30}<a href="{link}">stop</a></p>'}
+def row(name):
+    message_id = hashlib.sha256(name.encode()).hexdigest()
+    message = Message(message_id, message_id, "bench", name, "email", "en", parts, ("hook-1",), "f" * 64, "components", at)
+    who = {"message_id": message_id, "decision_id": message_id, "plan_id": "bench", "customer": name, "channel": "email"}
+    times = {"send_at": micros(at), "expires_at": None, "next_at": micros(at), "updated_at": micros(at)}
+    return {**who, **times, "state": "ready", "message": message.to_json(), "attempts": 0, "fence": 0}
+for first in range(0, size, 10_000):
+    with home.ledger.write() as conn:
+        insert_new(conn, outbox, [row(name) for name in names[first : first + 10_000]])
+home.close()
+result = {"vault_per_second": size / vaulted}
+"""
+
+DELIVER = """
+import os, sys, time
+from datetime import UTC, datetime
+from tradewind.deliver.deliver import channel, deliver
+from tradewind.engine.home import Home
+
+home = Home.open(sys.argv[1])
+sender = channel(home, sys.argv[2], environment=os.environ)
+start, cpu = time.perf_counter(), time.process_time()
+done = deliver(home, "bench", channels=sender, now=lambda: datetime.now(UTC))
+sender.close()
+taken = time.perf_counter() - start
+assert done.counts == {"accepted": int(sys.argv[3])}, done.to_text()
+result = {"rate": done.counts["accepted"] / taken, "cpu_ms": 1000 * (time.process_time() - cpu) / done.counts["accepted"]}
+home.close()
+"""
+
+
+class Sink(asyncio.Protocol):
+    """The least that is SMTP: it takes every message and keeps only the count."""
+
+    taken = 0
+
+    def connection_made(self, transport: Any) -> None:
+        self.out, self.rest, self.text = transport, b"", False
+        self.out.write(b"220 sink\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        self.rest += data
+        while True:
+            end = b"\r\n.\r\n" if self.text else b"\r\n"
+            line, found, rest = self.rest.partition(end)
+            if not found:
+                return
+            self.rest = rest
+            verb = line[:4].upper()
+            if self.text:
+                self.text = False
+                Sink.taken += 1
+                self.out.write(b"250 taken\r\n")
+            elif verb == b"DATA":
+                self.text = True
+                self.out.write(b"354 go on\r\n")
+            elif verb == b"QUIT":
+                self.out.write(b"221 bye\r\n")
+                self.out.close()
+                return
+            else:
+                self.out.write(b"250 ok\r\n")
+
+
+def serve(pipe: Connection) -> None:
+    """Run the sink until the process is ended; tell its port first."""
+
+    async def run() -> None:
+        server = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", 0)
+        pipe.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(run())
+
+
+def bound(port: int, size: int) -> float:
+    """Messages a second of smtplib alone, one connection, a text of the same length."""
+    text = b"From: a@b.example\r\nTo: c@d.example\r\nSubject: x\r\n\r\n" + re.sub(rb"(.{70})", rb"\1\r\n", b"w" * 2_600) + b"\r\n"
+    with smtplib.SMTP("127.0.0.1", port) as smtp:
+        start = time.perf_counter()
+        for _ in range(size):
+            smtp.sendmail("a@b.example", ["c@d.example"], text)
+        return size / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Measure every way of handing off in a process of its own."""
+    import os
+
+    bench = Harness("deliver", __doc__)
+    size = 1_000 if bench.quick else 20_000
+    mine, theirs = multiprocessing.Pipe()
+    sink = multiprocessing.Process(target=serve, args=(theirs,), daemon=True)
+    sink.start()
+    port = mine.recv()
+    os.environ |= {
+        "TRADEWIND_SMTP": f"smtp+plain://127.0.0.1:{port}",
+        "TRADEWIND_SENDER": "news@harbour.example",
+        "TRADEWIND_LINKS": "https://harbour.example/t",
+    }
+    bench.figure("messages", size)
+    bench.figure("bound_smtplib_per_second", bound(port, size))
+    with tempfile.TemporaryDirectory() as folder:
+        for label, channel, window in (("file", "file", 1), ("smtp_window_1", "smtp", 1), ("smtp_window_32", "smtp", 32)):
+            root = str(Path(folder) / label)
+            prepared = alone(PREPARE, root, str(size), str(window))
+            if label == "file":
+                bench.figure("vault_put_per_second", prepared["vault_per_second"])
+            found = alone(DELIVER, root, channel, str(size))
+            bench.figure(f"{label}_per_second", found["rate"], target=(">=", 1_000))
+            bench.figure(f"{label}_cpu_ms_per_message", found["cpu_ms"])
+            bench.figure(f"{label}_peak_mib", found["peak_mib"], target=("<=", 200))
+            bench.figure(f"{label}_unknown_per_kill_at_most", 0 if channel == "file" else window)
+    sink.terminate()
+    bench.finish()
+
+
+if __name__ == "__main__":
+    main()
