@@ -35,7 +35,8 @@ class Block(nn.Module):
         dim, wide = shape.dim, shape.dim * 2
         self.heads, self.dropout = shape.heads, shape.dropout
         self.norm_a, self.norm_b = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        # No bias: the softmax ignores one on the keys, so its gradient would be rounding noise that Adam blows up to full steps.
+        self.qkv, self.out = nn.Linear(dim, 3 * dim, bias=False), nn.Linear(dim, dim)
         self.gate_a, self.gate_b = nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.up, self.down = nn.Linear(dim, 2 * wide, bias=False), nn.Linear(wide, dim, bias=False)
         self.drop = nn.Dropout(shape.dropout)
