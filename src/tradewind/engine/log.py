@@ -9,6 +9,7 @@ and the next loader removes it.
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import shutil
@@ -34,7 +35,7 @@ from tradewind.types import Event, micros, utc
 if TYPE_CHECKING:
     import duckdb
 
-LOADER_MEMORY = "2GB"
+LOADER_MEMORY = 3_000_000_000  # bytes; see EventLog.connect
 BATCH = 100_000  # inbox rows per transaction of compact
 ID_LENGTH = 255
 _MONEY = Number(-(2**63), 2**63 - 1, whole=True)
@@ -60,12 +61,15 @@ class EventLog:
         self.wait_seconds = wait_seconds
         self.staging = root / "data" / ".staging"
 
-    def connect(self, *, threads: int | None = None, memory_limit: str = LOADER_MEMORY) -> duckdb.DuckDBPyConnection:
+    def connect(self, *, threads: int | None = None, memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection for a loader: bounded memory, spilling into the shop's folder, UTC.
 
-        A partitioned write holds a buffer for each day: without a bound 10 million events took 3.4 GB, with one of
-        2 GB they took 2.1 GB and 13 % more time.
+        DuckDB holds all rows of a partitioned write until its end (3.4 GB for 10 million events) unless it is bounded.
+        The default bound is 3 GB or half of the machine's memory: smaller ones work, with more spilling to disk.
         """
+        if memory_limit is None:
+            installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+            memory_limit = f"{min(LOADER_MEMORY, installed // 2) // 1_000_000}MB"
         return parquet.connect(self.root, threads=threads, memory_limit=memory_limit)
 
     def append(self, events: Iterable[Event], *, now: datetime) -> Appended:
