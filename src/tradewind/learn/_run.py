@@ -28,12 +28,14 @@ def kept(tables: Tables, expression: Any) -> Iterator[Any]:
         finally:
             tables.con.con.execute(f'DROP TABLE "{name}"')
         return
-    tables.con.create_view(name, expression)
-    tables.session.catalog.cacheTable(name)  # filled when first used
+    view = f"{name}_plan"
+    tables.con.create_view(view, expression)
+    # A checkpoint, not a cache: it forgets how it was made, so that plans do not grow with every step.
+    tables.session.table(view).localCheckpoint().createOrReplaceTempView(name)
+    tables.session.catalog.dropTempView(view)
     try:
         yield tables.con.table(name)
     finally:
-        tables.session.catalog.uncacheTable(name)
         tables.session.catalog.dropTempView(name)
 
 

@@ -70,12 +70,15 @@ def _grains(tables: Tables, events: Expr, shelf: Shelf, moment: Moment, stack: E
 
 def _joined(tables: Tables, grains: Iterator[tuple[str, Expr]], moment: Moment, stack: ExitStack) -> Expr:
     """One row per customer with the aggregates of all grains."""
-    wide = None
+    wide, names = None, ["customer"]
     for name, grain in grains:
         built = features.built(features.FEATURES[name], grain, moment)
-        summed = stack.enter_context(kept(tables, grain.group_by("customer").aggregate(**built)))
-        wide = summed if wide is None else wide.left_join(summed, "customer").drop("customer_right")
-    wide = _with_customers(tables, wide, moment)
+        key = "customer" if wide is None else f"of_{name}"
+        summed = stack.enter_context(kept(tables, grain.group_by(grain.customer.name(key)).aggregate(**built)))
+        wide = summed if wide is None else wide.left_join(summed, [("customer", key)])
+        names += built
+    assert wide is not None
+    wide = _with_customers(tables, wide.select(names), moment)
     counts = [name for grain in features.FEATURES.values() for name in grain if name not in NULLABLE]
     return stack.enter_context(kept(tables, wide.mutate(**{name: wide[name].coalesce(0) for name in counts})))
 
