@@ -50,9 +50,12 @@ class LiveEdges:
         owner = np.repeat(np.arange(items), lengths)
         totals = np.bincount(owner, counts.data, minlength=items)
         keep = np.ones(len(counts.data), dtype=bool)
-        if len(lengths) and lengths.max() > self.top:
-            order = np.lexsort((-counts.data, owner))  # stable: equal weights keep the lower column
-            keep[order] = np.arange(len(order)) - np.repeat(counts.indptr[:-1], lengths) < self.top
+        heavy = lengths > self.top
+        if heavy.any():
+            entries = np.flatnonzero(heavy[owner])
+            order = entries[np.lexsort((-counts.data[entries], owner[entries]))]  # stable: equal weights keep the lower column
+            ends = np.cumsum(lengths[heavy])
+            keep[order] = np.arange(len(order)) - np.repeat(ends - lengths[heavy], lengths[heavy]) < self.top
         values = (counts.data[keep] * _scaled(totals, self.row)[owner[keep]]).astype(np.float32)
         indptr = np.concatenate(([0], np.cumsum(np.bincount(owner[keep], minlength=items))))
         self.rows = csr_array((values, counts.indices[keep], indptr), shape=(items, items))
