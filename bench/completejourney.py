@@ -2,6 +2,7 @@
 
 Learned on the campaigns that start before 2017-10-01 (outcomes cut off there), tested on those of the last quarter:
 every row is a targeted household with features as of the campaign's start; the outcome is a redemption within its window.
+Read through maps/completejourney.toml. Its item prices are medians of the whole year, so no price band is used here.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from _harness import ROOT, Harness, clock
-from _journey import load
 
+from tradewind.collect.ingest import collect
 from tradewind.engine.home import Home
 from tradewind.learn._binary import auc, interval, lift
 from tradewind.learn.response import Response, campaign_rows, training_rows
 
 CUT = datetime(2017, 10, 1, tzinfo=UTC)
-END = datetime(2018, 1, 1, tzinfo=UTC)  # the end of the data
+END = datetime(2018, 1, 1, 5, tzinfo=UTC)  # midnight in New York: the end of the data
 CAVEAT = """Caveats: campaigns were not assigned at random, so this is prediction among targeted households, not the effect of a
 coupon. Transactions are a 6.8 % sample of the lines, so what a household bought is known thinly; campaigns and redemptions
 are complete. Windows that are open at the end of 2017 are cut off there, for all methods alike."""
@@ -35,7 +36,7 @@ def main() -> None:
     if not folder.is_dir():
         raise SystemExit(f"There is no folder {folder}. Set TRADEWIND_DATA or give --path.")
     with tempfile.TemporaryDirectory() as place, Home.open(Path(place) / "shop") as home:
-        load(home, folder, now=END)
+        collect(home, folder, mapping=ROOT / "maps" / "completejourney.toml", now=END)
         with clock() as took:
             train, test = _rows(home, bench.quick)
     bench.figure("feature_seconds", took["wall"])
@@ -68,7 +69,12 @@ def _rows(home: Home, quick: bool) -> tuple[pa.Table, pa.Table]:
     train = training_rows(home.tables, before=CUT, since=since)
     calendar = home.tables.to_arrow(home.tables.get("campaigns")).sort_by("starts_at").to_pylist()
     late = [row for row in calendar if CUT <= row["starts_at"] < END]
-    return train, pa.concat_tables([campaign_rows(home.tables, row["campaign"], as_of=row["starts_at"], until=END) for row in late])
+    test = pa.concat_tables([campaign_rows(home.tables, row["campaign"], as_of=row["starts_at"], until=END) for row in late])
+    return _without_price_band(train), _without_price_band(test)
+
+
+def _without_price_band(rows: pa.Table) -> pa.Table:
+    return rows.set_column(rows.column_names.index("price_band"), "price_band", pa.nulls(rows.num_rows, pa.float64()))
 
 
 def _baselines(rows: pa.Table) -> dict[str, np.ndarray]:
