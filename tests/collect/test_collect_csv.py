@@ -20,7 +20,14 @@ GOOD = rows("e1,2026-01-02T03:04:05Z,ann,sale,A1,2,19.99", "e2,2026-01-03 10:00:
 def test_a_clean_file_becomes_events(home: Home, tmp_path: Path) -> None:
     report = load(home, tmp_path / "in", GOOD)
     one, two, three = events(home)
-    assert (one["id"], one["customer"], one["kind"], one["item"], one["quantity"], one["value"]) == ("e1", "ann", "purchase", "A1", 2.0, 1999)
+    assert (one["id"], one["customer"], one["kind"], one["item"], one["quantity"], one["value"]) == (
+        "e1",
+        "ann",
+        "purchase",
+        "A1",
+        2.0,
+        1999,
+    )
     assert one["at"].isoformat() == "2026-01-02T03:04:05+00:00"
     assert (two["kind"], two["value"], two["currency"]) == ("refund", 1000, "EUR")
     assert (three["customer"], three["value"], three["currency"]) == (None, None, None)
@@ -54,7 +61,9 @@ def test_broken_bytes_cost_one_line(home: Home, tmp_path: Path) -> None:
 
 
 def test_a_line_of_50_mb_is_quarantined_in_little_memory(home: Home, tmp_path: Path) -> None:
-    content = GOOD.encode() + b"e4,2026-01-05T00:00:00Z," + b"x" * 50_000_000 + b",sale,A1,1,1.00\ne5,2026-01-05T00:00:00Z,cy,sale,A1,1,1.00\n"
+    content = (
+        GOOD.encode() + b"e4,2026-01-05T00:00:00Z," + b"x" * 50_000_000 + b",sale,A1,1,1.00\ne5,2026-01-05T00:00:00Z,cy,sale,A1,1,1.00\n"
+    )
     report = load(home, tmp_path / "in", content)
     (held,) = quarantine_rows(home).to_pylist()
     assert held["line"] == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,22 +50,34 @@ def test_an_order_becomes_one_purchase_per_line(home: Home, tmp_path: Path) -> N
     assert one["at"] == datetime.fromisoformat(AT)
 
 
-@settings(max_examples=40, deadline=None)
+@cache
+def _con() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={"threads": 1})
+
+
+@settings(max_examples=15, deadline=None)
 @given(prices=st.lists(st.integers(1, 99_999), min_size=1, max_size=8), discount=st.integers(0, 5_000))
 def test_an_orders_discount_is_shared_exactly(prices: list[int], discount: int) -> None:
     products = [{"product_id": str(number), "price": price / 100} for number, price in enumerate(prices)]
     discount = min(discount, sum(prices))
     call = json.dumps(track("Order Completed", "m", discount=discount / 100, products=products))
-    with duckdb.connect(config={"threads": 1}) as con:
-        objects = "SELECT '" + call + "' AS j, 1 AS _pos"
-        part, *_ = _segment.parts(con, objects, ["calls"], source=SourceMap("s", "events", currency="GBP"))
-        found = con.execute(f'SELECT CAST("value" AS BIGINT), CAST(discount AS BIGINT) FROM ({part.sql})').fetchall()
+    objects = "SELECT '" + call + "' AS j, 1 AS _pos"
+    part, *_ = _segment.parts(_con(), objects, ["calls"], source=SourceMap("s", "events", currency="GBP"))
+    found = _con().execute(f'SELECT CAST("value" AS BIGINT), CAST(discount AS BIGINT) FROM ({part.sql})').fetchall()
     assert sum(off for _, off in found) == discount
     assert sum(value for value, _ in found) == sum(prices) - discount
 
 
 def test_names_of_both_specifications_become_kinds(home: Home, tmp_path: Path) -> None:
-    names = ["Product Viewed", "product added", "Product Removed", "Products Searched", "Checkout Started", "Product Reviewed", "Email Opened"]
+    names = [
+        "Product Viewed",
+        "product added",
+        "Product Removed",
+        "Products Searched",
+        "Checkout Started",
+        "Product Reviewed",
+        "Email Opened",
+    ]
     calls = [track(name, f"m{number}", product_id="a") for number, name in enumerate(names)]
     calls.append({"type": "page", "messageId": "p1", "anonymousId": "z", "timestamp": AT, "context": {"page": {"path": "/sale"}}})
     calls += [track("Cart Viewed", "left out"), track("Moon Landed", "strange"), {"type": "group", "messageId": "g", "userId": "u"}]
@@ -80,7 +93,13 @@ def test_names_of_both_specifications_become_kinds(home: Home, tmp_path: Path) -
 
 def test_identify_fills_customers_and_the_vault_only(home: Home, tmp_path: Path) -> None:
     traits = {"email": "Ann@Example.org", "phone": "+441234", "firstName": "Ann", "plan": "gold", "createdAt": "2025-01-01T00:00:00Z"}
-    call = {"type": "identify", "messageId": "i1", "userId": "u1", "traits": traits, "context": {"locale": "en-GB", "timezone": "Europe/London"}}
+    call = {
+        "type": "identify",
+        "messageId": "i1",
+        "userId": "u1",
+        "traits": traits,
+        "context": {"locale": "en-GB", "timezone": "Europe/London"},
+    }
     report = collect(home, write(tmp_path / "in", call, track("Product Viewed", "m1", product_id="a")), now=NOW)
     (one,) = table(home, "customers")
     assert (one["customer"], one["locale"], one["zone"]) == ("u1", "en-GB", "Europe/London")
@@ -93,7 +112,9 @@ def test_identify_fills_customers_and_the_vault_only(home: Home, tmp_path: Path)
 
 
 def test_lines_that_are_no_objects_are_quarantined(home: Home, tmp_path: Path) -> None:
-    collect(home, write(tmp_path / "in", track("Product Viewed", "m1"), '{"broken', "[1]", "", '"text"', track("Product Viewed", "m2")), now=NOW)
+    collect(
+        home, write(tmp_path / "in", track("Product Viewed", "m1"), '{"broken', "[1]", "", '"text"', track("Product Viewed", "m2")), now=NOW
+    )
     assert [row["id"] for row in events(home)] == ["m1", "m2"]
     assert [(row["line"], row["reason"]) for row in quarantine_rows(home).to_pylist()] == [
         (2, "the line is no JSON"),

@@ -113,7 +113,7 @@ def implied(path: Path) -> MappingFile:
             shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
             raise InputError(
                 f'"{file.name}" needs a mapping: its columns ({shown}) are not Tradewind\'s. '
-                f"Draft one with: tradewind collect {path} --draft mapping.toml"
+                f"Draft one with: tradewind map {path} > mapping.toml"
             )
         blocks.append(f'[[source]]\nname = {_text(file.name)}\nfiles = {_text(file.name)}\ninto = "{table}"\nmoney = "minor"')
     return parse_mapping("\n".join(blocks))

@@ -115,7 +115,7 @@ def load_mapping(path: str | Path) -> MappingFile:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError(f'There is no mapping file "{path}". Draft one with: tradewind collect SOURCE --draft {path}') from None
+        raise InputError(f'There is no mapping file "{path}". Draft one with: tradewind map SOURCE > {path}') from None
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise InputError(f'"{path}" is no mapping file: {error}. A mapping is TOML text in UTF-8.') from error
     return parse_mapping(text, path=path)

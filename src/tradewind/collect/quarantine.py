@@ -142,7 +142,7 @@ def replay(home: Home, rows: pa.Table | str | Path, *, now: datetime) -> Collect
     known = {row["id"]: row for row in quarantine_rows(home, all_rows=True).to_pylist()}
     for one in given:
         if one["id"] not in known:
-            raise NotFound(f'There is no quarantined row "{one["id"]}". List them with: tradewind collect --quarantine')
+            raise NotFound(f'There is no quarantined row "{one["id"]}". quarantine_rows lists those that exist.')
     return collect_rows(home, [(known[one["id"]], _object(one)) for one in given], now=now)
 
 

@@ -96,14 +96,14 @@ class Reader:
         """Check one value of ``name`` against the known ones."""
         if value not in known:
             listed = ", ".join(f'"{one}"' for one in known)
-            raise self.error(f'{name} must be one of {listed}; got "{value}".{did_you_mean(value, known)}'.rstrip("."))
+            raise InputError(f'{self.where}: {name} must be one of {listed}; got "{value}".{did_you_mean(value, known)}')
         return value
 
     def currency(self, name: str) -> str | None:
         """An ISO 4217 code such as EUR."""
         value = self.text(name)
         if value is not None and not (len(value) == 3 and value.isascii() and value.isalpha() and value.isupper()):
-            raise self.error(f'{name} must be a code of ISO 4217 such as "EUR"; got "{value}". Which money are the amounts in')
+            raise self.error(f'{name} must be a code of ISO 4217 such as "EUR"; got "{value}"')
         return value
 
     def zone(self, name: str) -> str | None:
@@ -157,6 +157,8 @@ def check_sql(text: str, *, where: str, whole: bool = False) -> None:
     """Refuse anything but one SELECT (``whole``) or one expression in DuckDB's SQL."""
     statement = text if whole else f"SELECT ({text}\n) FROM lines"
     parsed = json.loads(_parser().execute("SELECT json_serialize_sql(?)", [statement]).fetchall()[0][0])
+    if parsed["error"] and parsed["error_type"] == "not implemented":
+        raise InputError(f"{where}: a SELECT is needed, and nothing else is allowed. Got: {text}")
     if parsed["error"]:
         raise InputError(f"{where}: {parsed['error_message']} in the SQL: {text}")
     if len(parsed["statements"]) != 1:

@@ -76,9 +76,7 @@ def _named(mapping: MappingFile) -> str:
 
 def _database(url: str, mapping: MappingFile | Path | None) -> Plan:
     if mapping is None:
-        raise InputError(
-            f"A database needs a mapping: which table holds what. Draft one with [[source]] table = ... into = {' | '.join(TABLES)}."
-        )
+        raise InputError(f"A database needs a mapping: [[source]] blocks with table = 'theirs' and into = one of {', '.join(TABLES)}.")
     chosen = load_mapping(mapping) if isinstance(mapping, Path) else mapping
     wrong = [one.name for one in chosen.sources if not one.table]
     if wrong:

@@ -93,11 +93,11 @@ def _shape(heads: list[str], name: str) -> str:
             value = json.loads(head)
         except (json.JSONDecodeError, RecursionError):
             continue
-        found["a list" if isinstance(value, list) else _shape_of(value) if isinstance(value, dict) else "a value"] += 1
-    if found and set(found) <= {"a list", "a value"}:
+        found["a JSON list" if isinstance(value, list) else _shape_of(value) if isinstance(value, dict) else "a JSON value"] += 1
+    if found and set(found) <= {"a JSON list", "a JSON value"}:
         raise InputError(f'"{name}" holds {next(iter(found))}. One JSON object per line is needed; convert it with: jq -c ".[]" {name}')
-    found.pop("a list", None)
-    found.pop("a value", None)
+    found.pop("a JSON list", None)
+    found.pop("a JSON value", None)
     if not found:
         if heads:
             raise InputError(f'"{name}": none of the first {len(heads)} lines is a JSON object. One JSON object per line is needed.')
