@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from shops import HEAD, MAPPING, NOW, balanced, events, folder, load, rows
+from collect_shops import HEAD, MAPPING, NOW, balanced, events, folder, load, rows
 
 from tradewind.collect.ingest import collect
 from tradewind.collect.quarantine import quarantine_rows

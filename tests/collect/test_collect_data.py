@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from shops import NOW, balanced
+from collect_shops import NOW, balanced
 
 from tradewind.collect.ingest import collect
 from tradewind.collect.quarantine import quarantine_rows

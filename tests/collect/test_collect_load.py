@@ -15,9 +15,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from collect_shops import MAPPING, NOW, balanced, events, folder, inline, load, rows, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shops import MAPPING, NOW, balanced, events, folder, inline, load, rows, table
 
 from tradewind.collect.consent import Consents
 from tradewind.collect.ingest import collect

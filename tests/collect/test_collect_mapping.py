@@ -9,10 +9,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from shops import MAPPING, NOW, events, folder, load, rows
+from collect_shops import MAPPING, NOW, events, folder, load, rows
 
 from tradewind.collect.ingest import collect
-from tradewind.collect.mapping import draft_mapping, load_mapping, parse_mapping
+from tradewind.collect.mapping import MappingFile, draft_mapping, load_mapping, parse_mapping
 from tradewind.engine.home import Home
 from tradewind.errors import InputError, TradewindError
 
@@ -112,7 +112,7 @@ def test_golden_errors_of_sources(home: Home, tmp_path: Path) -> None:
     found = {}
     (base / "strange.csv").write_text("a,b\n1,2\n")
     (base / "empty").mkdir()
-    cases = {
+    cases: dict[str, tuple[str | Path, MappingFile | Path | None]] = {
         "missing": (base / "nothing.csv", None),
         "no match": (base / "mapping.toml", base / "mapping.toml"),
         "leaves the folder": (base, parse_mapping(MAPPINGS["file elsewhere"])),

@@ -10,9 +10,9 @@ from typing import Any
 
 import duckdb
 import pytest
+from collect_shops import NOW, events, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shops import NOW, events, table
 
 from tradewind.collect.ingest import collect
 from tradewind.collect.mapping import SourceMap

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shops import MAPPING, NOW, balanced, events, inline, load, rows, table
+from collect_shops import MAPPING, NOW, balanced, events, inline, load, rows, table
 
 from tradewind.collect.pipeline import active_rules
 from tradewind.collect.quarantine import quarantine_rows
