@@ -92,7 +92,7 @@ def _inputs(request: Request, seen: Scene) -> str:
     tables = [seen.profiles, request.items, request.allowed, *([request.shortlist] if request.shortlist is not None else [])]
     offers = [
         [one.offer, one.kind, dict(one.terms), sorted(one.items) if one.items is not None else None, str(one.starts_at), str(one.ends_at),
-         one.eligible, sorted(one.audience) if one.audience is not None else None]
+         one.eligible, sorted(one.audience) if one.audience is not None else None, one.campaign, dict(one.title)]
         for one in request.offers
     ]  # fmt: skip
     names = ("budget", "currency", "salt", "seed", "holdout", "floor", "window_days", "margin", "zone", "budget_id", "size", "reserve_z")
@@ -104,7 +104,7 @@ def _inputs(request: Request, seen: Scene) -> str:
 
 @dataclass(frozen=True)
 class _Spend:
-    """Expected cost of a policy over some customers, its standard deviation, and the same for the floor alone."""
+    """Expected cost of a policy over some customers, and its standard deviation."""
 
     mean: float
     deviation: float
@@ -119,9 +119,8 @@ def _spend(found: Candidates, chances: np.ndarray, which: np.ndarray) -> _Spend:
     contact = found.contact[which]
     paid = np.maximum(cost - contact, 0.0)
     off = np.maximum(found.worst[which] - contact, paid)
-    second = np.where(
-        found.valid[which], contact**2 + 2 * contact * paid + paid * off, 0.0
-    )  # a coupon costs all of its discount, or nothing
+    # A coupon costs all of its discount, or nothing.
+    second = np.where(found.valid[which], contact**2 + 2 * contact * paid + paid * off, 0.0)
     mean = (chance * cost).sum(axis=1)
     spread = np.maximum((chance * second).sum(axis=1) - mean**2, 0.0)
     return _Spend(float(mean.sum()), float(np.sqrt(spread.sum())))

@@ -66,8 +66,8 @@ class ValueModel:
 
     @property
     def version(self) -> str:
-        """Hash of everything that the model is; "prior" before it has features at all."""
-        return "prior" if self.state is None else hashlib.sha256(self._bytes()).hexdigest()[:16]
+        """Hash of everything that the model is, after "prior-" while it has learned from nothing."""
+        return ("" if self.rows else "prior-") + hashlib.sha256(self._bytes()).hexdigest()[:16]
 
     @property
     def rows(self) -> int:
