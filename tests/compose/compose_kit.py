@@ -26,7 +26,7 @@ CHANNELS = ("email", "push", "sms", "inapp")
 
 def item(name: str = "mug-1", **changes: Any) -> dict[str, Any]:
     """A row of ``schema.ITEMS``."""
-    row: dict[str, Any] = {column: None for column in schema.ITEMS.names}
+    row: dict[str, Any] = dict.fromkeys(schema.ITEMS.names)
     return row | {
         "item": name,
         "title_zh": "白瓷马克杯",
@@ -42,12 +42,16 @@ def item(name: str = "mug-1", **changes: Any) -> dict[str, Any]:
     }
 
 
-def coupon(name: str = "ten", *, items: Sequence[str] | None = None, ends: datetime | None = AS_OF + timedelta(days=7), **terms: Any) -> Offer:
+def coupon(
+    name: str = "ten", *, items: Sequence[str] | None = None, ends: datetime | None = AS_OF + timedelta(days=7), **terms: Any
+) -> Offer:
     """A coupon; ten percent off everything unless ``terms`` say otherwise."""
     return Offer(name, "coupon", terms or {"percent": 10}, items=None if items is None else frozenset(items), ends_at=ends)
 
 
-def facts(row: dict[str, Any] | None, offer: Offer | None = None, *, locale: str = "en", at: datetime = NOW, proof: Proof | None = None) -> Facts:
+def facts(
+    row: dict[str, Any] | None, offer: Offer | None = None, *, locale: str = "en", at: datetime = NOW, proof: Proof | None = None
+) -> Facts:
     """Facts as ``compose`` gathers them."""
     zone = "Asia/Shanghai" if locale == "zh-CN" else "Europe/London"
     return gather(row, offer=offer, store=STORE, locale=locale, zone=zone, at=at, proof=proof)

@@ -138,7 +138,9 @@ def test_a_name_that_may_not_be_said_is_left_out(title: str, rule: str) -> None:
     assert any(note.startswith("title: ") for note in known.fallbacks)
 
 
-@pytest.mark.parametrize("title", ["100% Cotton Shirt", "Phone 15 Pro, 256 GB", "Best Before Dates Stamp", "Set of 3 Bowls", "Salt & Pepper Mill"])
+@pytest.mark.parametrize(
+    "title", ["100% Cotton Shirt", "Phone 15 Pro, 256 GB", "Best Before Dates Stamp", "Set of 3 Bowls", "Salt & Pepper Mill"]
+)
 def test_an_honest_name_with_numbers_stays(title: str) -> None:
     known, _ = Guard().vet(facts(item(title_en=title)))
     assert known.texts["title"] == title

@@ -12,7 +12,7 @@ channel     ``Message.parts``                          notes
 ``inapp``   ``title body action link``                 ``action`` is the label of the button
 ==========  =========================================  ==============================================================
 
-``Message.headers`` is our own log, not e-mail headers: ``propensity`` of the wording and ``choices`` (JSON: role to number
+``Message.headers`` is our own log, not e-mail headers: ``propensity`` of tone and components together and ``choices`` (JSON: role to number
 of components that fitted), ``tone``, ``seed``, ``item``, ``offer``, ``zone``, ``fallbacks`` (JSON list), ``fresh_until``
 (ISO 8601: refresh before a later hand-off), ``encoding`` and ``segments`` for SMS.
 """

@@ -36,15 +36,15 @@ class Components(Writer):
             raise unknown("channel", brief.channel, RECIPES)
         if "offer" in facts.flags and facts.has.isdisjoint(HEADLINES):
             return "the offer cannot be put into words"
-        view = facts.narrow if brief.channel in ("push", "sms") else facts
-        library, reason = load(brief.locale), reason_kind(brief.reason, view)
-        tones = [tone for tone in ((brief.tone,) if brief.tone else TONES) if _speaks(library, brief.channel, view, tone)]
+        library, reason = load(brief.locale), reason_kind(brief.reason, facts)
+        pools = _Pools(library, brief.channel, facts)
+        tones = [tone for tone in ((brief.tone,) if brief.tone else TONES) if pools.speak(tone)]
         if not tones:
             return f"no {brief.channel} text in {brief.locale} goes with the facts that are known"
         tone = min(tones, key=lambda name: _draw(seed, brief.key, "tone", name))
         why = ""
-        for room in rooms(brief.channel, view):
-            walk = _Walk(library, brief, view, tone, reason, seed, room)
+        for room in rooms(brief.channel, facts):
+            walk = _Walk(pools, brief, facts, tone, reason, seed, room)
             why = walk.run()
             if not why:
                 return Draft(tuple(walk.blocks), self.name, tone, walk.propensity / len(tones), {"tone": len(tones), **walk.choices})
@@ -68,11 +68,31 @@ def wording(reason: Reason) -> str | None:
     return kind
 
 
+class _Pools:
+    """The components that the facts allow, by role and tone, looked up once per message."""
+
+    def __init__(self, library: Library, channel: str, facts: Facts) -> None:
+        self.library, self.channel, self.facts = library, channel, facts
+        self.known: dict[tuple[str, str], tuple[Component, ...]] = {}
+
+    def of(self, role: str, tone: str) -> tuple[Component, ...]:
+        """Components of a role that go with a tone."""
+        key = role, tone
+        if key not in self.known:
+            asked = self.library.asked.get((self.channel, role), frozenset())
+            self.known[key] = _fitting(self.library, self.channel, role, tone, self.facts.view(role, self.channel).has & asked)
+        return self.known[key]
+
+    def speak(self, tone: str) -> bool:
+        """Whether every role that must be filled has a component of this tone."""
+        return all(self.of(step.role, tone) for step in RECIPES[self.channel] if not step.optional and step.wanted(self.facts))
+
+
 @dataclass(slots=True)
 class _Walk:
     """One way through a recipe: what was chosen so far, what it said, and the room that is left."""
 
-    library: Library
+    pools: _Pools
     brief: Brief
     facts: Facts
     tone: str
@@ -81,9 +101,11 @@ class _Walk:
     room: Room
     left: dict[str, int] = field(init=False)
     blocks: list[Block] = field(default_factory=list)
-    said: dict[str, set[str]] = field(default_factory=dict)  # part -> slots
+    said: dict[str, set[str]] = field(default_factory=dict)  # part -> slots: a condition is said where its offer stands
+    share: bool = False  # whether a reduction in percent was named anywhere: its cap must follow
     families: set[str] = field(default_factory=set)
     choices: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     propensity: float = 1.0
 
     def run(self) -> str:
@@ -91,10 +113,13 @@ class _Walk:
         self.left = dict(self.room.parts)
         steps = RECIPES[self.brief.channel]
         for place, step in enumerate(steps):
-            if not step.wanted(self.facts, self._said(step)):
+            if not step.wanted(self.facts, self.said.get(step.part, ()), share=self.share):
                 continue
-            rest = [later for later in steps[place + 1 :] if later.part == step.part and not later.optional]
-            pool = [c for c in self._pool(step) if self._allowed(c) and self._fits(step, c, rest)]
+            pool = [c for c in self.pools.of(step.role, self.tone) if self._allowed(c)]
+            if step.part in self.left:
+                least = self._least(step, [later for later in steps[place + 1 :] if later.part == step.part and not later.optional])
+                pool = [c for c in pool if self._fits(step, c, least)]
+            pool = [c for c in pool if not c.fallback] or pool
             pool = [c for c in pool if c.family not in self.families] or pool
             if pool:
                 self._take(step, min(pool, key=lambda c: _draw(self.seed, self.brief.key, step.role, c.id)), len(pool))
@@ -105,14 +130,12 @@ class _Walk:
     def _take(self, step: Step, chosen: Component, among: int) -> None:
         self.blocks.append(Block(step.role, chosen.template, chosen.id, chosen.needs))
         self.said.setdefault(step.part, set()).update(chosen.template.slots)
+        self.share = self.share or "percent_off" in chosen.template.slots
         self.families |= {chosen.family} if chosen.family else set()
         self.choices[step.role] = among
         self.propensity /= among
         if step.part in self.left:
-            self.left[step.part] -= self._size(chosen) + self.room.measure(self.library.joiner)
-
-    def _pool(self, step: Step) -> tuple[Component, ...]:
-        return _pool(self.library, self.brief.channel, step.role, self.tone, self.facts.has)
+            self.left[step.part] -= self._size(chosen) + self.room.measure(self.pools.library.joiner)
 
     def _allowed(self, component: Component) -> bool:
         """Whether its reason is the one that was given, and it spells no name of this item outside its slots."""
@@ -121,33 +144,29 @@ class _Walk:
         texts = self.facts.texts
         return not any(texts[name] in literal for name in ("title", "brand") if name in texts for literal in component.template.literals)
 
-    def _fits(self, step: Step, component: Component, rest: list[Step]) -> bool:
-        """Whether it leaves room for the shortest wording of what must still follow in the same part."""
-        if step.part not in self.left:
-            return True
-        said = self._said(step) | set(component.template.slots)
-        gap = self.room.measure(self.library.joiner)
-        least = sum(gap + min((self._size(c) for c in self._pool(later)), default=0) for later in rest if later.wanted(self.facts, said))
-        return self._size(component) + least <= self.left[step.part]
+    def _least(self, step: Step, rest: list[Step]) -> dict[str, int]:
+        """The shortest wording of each role that may still have to follow in the same part."""
+        gap, said = self.room.measure(self.pools.library.joiner), self.said.get(step.part, ())
+        wanted = [later for later in rest if later.wanted(self.facts, said, share=True)]
+        return {later.role: gap + min((self._size(c) for c in self.pools.of(later.role, self.tone)), default=0) for later in wanted}
 
-    def _said(self, step: Step) -> set[str]:
-        """What counts as said: a condition belongs into the part where the offer stands; a share asks for its cap anywhere."""
-        said = self.said.get(step.part, set())
-        return said | {"percent_off"} if any("percent_off" in slots for slots in self.said.values()) else said
+    def _fits(self, step: Step, component: Component, least: dict[str, int]) -> bool:
+        """Whether it leaves room for what must still follow, less the conditions that it says itself."""
+        slots = component.template.slots
+        capped = self.share or "percent_off" in slots
+        needed = sum(size for role, size in least.items() if role not in slots and (role != "cap" or capped))
+        return self._size(component) + needed <= self.left[step.part]
 
     def _size(self, component: Component) -> int:
-        template, texts, measure = component.template, self.facts.texts, self.room.measure
-        return sum(measure(literal) for literal in template.literals) + sum(measure(texts[slot]) for slot in template.slots)
+        if component.id not in self.sizes:
+            texts = self.facts.view(component.role, self.brief.channel).texts
+            pieces = (*component.template.literals, *(texts[slot] for slot in component.template.slots))
+            self.sizes[component.id] = sum(map(self.room.measure, pieces))
+        return self.sizes[component.id]
 
 
-def _speaks(library: Library, channel: str, facts: Facts, tone: str) -> bool:
-    """Whether every role that must be filled has a component of this tone."""
-    steps = (step for step in RECIPES[channel] if not step.optional and step.wanted(facts, ()))
-    return all(_pool(library, channel, step.role, tone, facts.has) for step in steps)
-
-
-@lru_cache(maxsize=8192)
-def _pool(library: Library, channel: str, role: str, tone: str, has: frozenset[str]) -> tuple[Component, ...]:
+@lru_cache(maxsize=65536)
+def _fitting(library: Library, channel: str, role: str, tone: str, has: frozenset[str]) -> tuple[Component, ...]:
     return tuple(c for c in library.by_role.get((channel, role), ()) if c.fits(has, tone))
 
 

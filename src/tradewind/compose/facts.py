@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache, cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from tradewind.compose import clean, locales
@@ -22,10 +22,13 @@ from tradewind.compose.template import SLOTS, Slot
 from tradewind.errors import InputError
 from tradewind.types import Offer
 
+if TYPE_CHECKING:
+    from tradewind.decide.offers.base import OfferKind
+
 FRESH = timedelta(hours=72)  # how long a catalogue fact may be used without looking again
 STOCK_FRESH = timedelta(hours=2)
 LOW_STOCK = 5  # pieces
-LONG, NARROW = 72, 36  # columns of a name in e-mail and cards; in push and SMS
+LONG, NARROW = 72, 38  # columns of a name in e-mails and cards; in subject lines, push and SMS
 PROBE = 10_000  # minor units, to ask an offer kind what it takes off when no item is given
 MIN_REVIEWS, MIN_RATING = 20, Decimal("4.0")  # below this support a rating is no proof
 FLAGS = frozenset({"item", "offer", "whole_shop", "scoped", "in_stock", "low_stock", "sensitive"})
@@ -80,8 +83,9 @@ class Facts:
 
     @cached_property
     def by_length(self) -> tuple[str, ...]:
-        """Texts of all facts, the longest first."""
-        return tuple(sorted({fact.text for fact in self.facts.values() if fact.kind is not Slot.FLAG}, key=len, reverse=True))
+        """Texts of all facts, long and narrow, the longest first."""
+        facts = (*self.facts.values(), *self.narrow.facts.values())
+        return tuple(sorted({fact.text for fact in facts if fact.kind is not Slot.FLAG}, key=len, reverse=True))
 
     @cached_property
     def has(self) -> frozenset[str]:
@@ -96,8 +100,17 @@ class Facts:
 
     @cached_property
     def narrow(self) -> Facts:
-        """The same facts with names cut for push and SMS; a name that cannot be cut is left out."""
-        return self._cut(NARROW)
+        """The same facts with names cut to ``NARROW``; a name that cannot be cut is left out."""
+        facts = {}
+        for name, fact in self.facts.items():
+            text = clean.shorten(fact.text, NARROW, self.ellipsis) if fact.kind is Slot.NAME else fact.text
+            if text:
+                facts[name] = fact if text == fact.text else replace(fact, text=text)
+        return self if facts == self.facts else replace(self, facts=facts)
+
+    def view(self, role: str, channel: str) -> Facts:
+        """The facts as a role of a channel writes them."""
+        return self.narrow if channel in ("push", "sms") or role in ("subject", "preheader") else self
 
     def fresh(self, now: datetime) -> Facts:
         """Drop what has expired at ``now``."""
@@ -131,14 +144,6 @@ class Facts:
         """The mark of a cut name."""
         text: str = locales.data("locales")[self.locale]["ellipsis"]
         return text
-
-    def _cut(self, columns: int) -> Facts:
-        facts = {}
-        for name, fact in self.facts.items():
-            text = clean.shorten(fact.text, columns, self.ellipsis) if fact.kind is Slot.NAME else fact.text
-            if text:
-                facts[name] = fact if text == fact.text else replace(fact, text=text)
-        return replace(self, facts=facts)
 
 
 def gather(  # one builder, so that a fact's value, text, source and expiry are made in one place
@@ -302,11 +307,9 @@ class _Build:
         return int(price)
 
     def offer(self, offer: Offer, price: int | None, currency: str | None) -> None:
-        from tradewind.decide.offers.base import kind_of
-
-        kind, terms = kind_of(offer), offer.terms
+        kind, terms = _kind(offer), offer.terms
         threshold, cap = kind.threshold(terms), int(terms.get("cap", 0))
-        probe = max(threshold, PROBE)
+        probe = max(threshold, PROBE, int(terms.get("fixed", 0)))  # an amount that meets every condition
         taken = kind.discount(probe, 1, terms)
         if taken <= 0:
             return  # the recommendation itself is the offer
@@ -316,7 +319,7 @@ class _Build:
             self.fallbacks.append(f"offer: no way to write {currency or 'amounts without currency'}")
             return
         source, until = f"offers.terms of {offer.offer}", offer.ends_at or self.at + FRESH
-        # A headline is said only when the kind's own arithmetic agrees with it on an amount that meets every condition.
+        # A headline is said only when the kind's own arithmetic agrees with it.
         percent, fixed = terms.get("percent"), terms.get("fixed")
         amounts = {"threshold": threshold, "cap": cap}
         if percent is not None and 0 < percent < 100 and taken == min(_percent_of(probe, percent), cap or probe):
@@ -332,6 +335,18 @@ class _Build:
             until = min(until, self.at + FRESH)
             self.add("saving", saving, locales.money(saving, currency, self.locale), source, until)
             self.add("offer_price", price - saving, locales.money(price - saving, currency, self.locale), source, until)
+
+
+def _kind(offer: Offer) -> OfferKind:
+    return _checked(offer.offer, offer.kind, json.dumps(dict(offer.terms), sort_keys=True))
+
+
+@lru_cache(maxsize=4096)
+def _checked(name: str, kind: str, terms: str) -> OfferKind:
+    """The plugin of an offer, its terms checked once."""
+    from tradewind.decide.offers.base import kind_of
+
+    return kind_of(Offer(name, kind, json.loads(terms)))
 
 
 def _percent_of(amount: int, percent: float) -> int:

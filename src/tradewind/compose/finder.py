@@ -8,7 +8,7 @@ test decides whether the engine starts at all. The hits are the same; ``tests/co
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from re import _constants as op  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
@@ -16,7 +16,29 @@ from typing import Any, NamedTuple
 
 DIGIT = "a digit"  # stands for any decimal digit among necessary letters
 _DIGIT = re.compile(r"\d")
+_COMMON = "zqxjkvbpygfwmucldrhsnioate "  # rarest first; letters of other scripts count as rarer still
+_EVERYWHERE = frozenset({"you", "your", "we", "us", "the", "and", "for", "it", "this", "has", "have", "not", "no", "is", "are"})
 _REPEATS = {op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT}
+
+
+class Folded:
+    """A text in one case, with the letters and the triples of letters that it holds: worked out once, asked by every list."""
+
+    __slots__ = ("grams", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text.casefold()
+        self.grams = {self.text[place : place + 3] for place in range(len(self.text) - 2)}
+        self.grams.update(self.text)
+        if _DIGIT.search(self.text):
+            self.grams.add(DIGIT)
+
+    def covered(self, text: str) -> Folded:
+        """The same for a text that is this one with pieces covered: its letters are some of these."""
+        found = object.__new__(Folded)
+        found.text = text.casefold()
+        found.grams = self.grams if _DIGIT.search(text) else self.grams - {DIGIT}
+        return found
 
 
 class Finder:
@@ -27,52 +49,55 @@ class Finder:
         self.patterns = tuple(patterns)
 
     @cached_property
-    def _groups(self) -> list[_Group]:
+    def keys(self) -> frozenset[str] | None:
+        """Letters of which a text holds some when it has a hit; None when that cannot be told."""
+        always, keys, _ = self._groups
+        return None if always else keys
+
+    @cached_property
+    def _groups(self) -> tuple[list[re.Pattern[str]], frozenset[str], list[_Group]]:
+        """Patterns that must always be tried; a few letters of each necessary text; and the rest by their texts."""
         alike: dict[frozenset[str] | None, list[str]] = {}
         for pattern in (branch for text in self.patterns for branch in branches(text)):
             letters = necessary(pattern, self.flags)
             alike.setdefault(None if letters is None else frozenset(letters), []).append(pattern)
-        kinds: dict[str, list[tuple[tuple[str, ...], re.Pattern[str]]]] = {}
-        for known, group in alike.items():
-            kinds.setdefault(_kind(known), []).append((tuple(known or ()), re.compile("|".join(group), self.flags)))
-        return [_Group(kind, tuple({piece for pieces, _ in group for piece in pieces}), group) for kind, group in kinds.items()]
+        always = [re.compile("|".join(alike.pop(None)), self.flags)] if None in alike else []
+        groups = [
+            _Group(frozenset(map(_key, texts)), tuple(texts), re.compile("|".join(group), self.flags))
+            for texts, group in alike.items()
+            if texts is not None
+        ]
+        return always, frozenset().union(*(group.keys for group in groups)), groups
 
-    def hits(self, text: str, folded: str | None = None) -> list[re.Match[str]]:
+    def hits(self, text: str, folded: Folded | None = None) -> list[re.Match[str]]:
         """Return the matches in reading order, of overlapping ones the first and longest.
 
-        ``folded`` is ``text.casefold()`` when the caller has it.
+        ``folded`` belongs to the same text, where the caller has it.
         """
-        found = sorted(self._all(text, folded), key=lambda hit: (hit.start(), -hit.end()))
+        always, keys, groups = self._groups
+        folded = Folded(text) if folded is None else folded
+        found = [hit for pattern in always for hit in pattern.finditer(text)]
+        if not folded.grams.isdisjoint(keys):
+            for group in groups:
+                if not folded.grams.isdisjoint(group.keys) and any(piece == DIGIT or piece in folded.text for piece in group.pieces):
+                    found += group.pattern.finditer(text)
+        if len(found) < 2:
+            return found
+        found.sort(key=lambda hit: (hit.start(), -hit.end()))
         return [hit for place, hit in enumerate(found) if not place or hit.start() >= max(other.end() for other in found[:place])]
-
-    def _all(self, text: str, folded: str | None) -> Iterator[re.Match[str]]:
-        folded = text.casefold() if folded is None else folded
-        ascii_only = folded.isascii()
-        for group in self._groups:
-            if group.kind == "wide" and ascii_only:
-                continue
-            present = {piece for piece in group.pieces if piece in folded}
-            if group.kind == "digit" and _DIGIT.search(folded):
-                present.add(DIGIT)
-            if not present and group.kind != "always":
-                continue
-            for pieces, pattern in group.patterns:
-                if not pieces or not present.isdisjoint(pieces):
-                    yield from pattern.finditer(text)
 
 
 class _Group(NamedTuple):
-    kind: str
+    keys: frozenset[str]
     pieces: tuple[str, ...]
-    patterns: list[tuple[tuple[str, ...], re.Pattern[str]]]
+    pattern: re.Pattern[str]
 
 
-def _kind(letters: frozenset[str] | None) -> str:
-    if letters is None:
-        return "always"
-    if DIGIT in letters:
-        return "digit"
-    return "latin" if any(text.isascii() for text in letters) else "wide"
+def _key(piece: str) -> str:
+    """What stands for a text: its rarest triple of letters, or letter, by a rough count of how common they are in print."""
+    size = 3 if len(piece) > 2 else 1
+    parts = [piece[place : place + size] for place in range(len(piece) - size + 1)]
+    return piece if piece == DIGIT else min(parts, key=lambda part: sum(_COMMON.find(letter) for letter in part))
 
 
 def branches(pattern: str) -> list[str]:
@@ -117,7 +142,7 @@ def _needs(tree: Any) -> set[str] | None:
             found.append(inner)
     if run:
         found.append({run.casefold()})
-    return max(found, key=lambda texts: min(len(text) for text in texts), default=None)  # the first of equals
+    return max(found, key=lambda texts: min(0 if text.strip() in _EVERYWHERE else len(text) for text in texts), default=None)
 
 
 def _inner(code: Any, value: Any) -> set[str] | None:

@@ -14,7 +14,7 @@ from tradewind.compose.base import BLOCK, EXEMPT, Pack, Verdict
 from tradewind.compose.facts import Facts
 from tradewind.compose.lexicon import Words, registered_names, within_name
 from tradewind.compose.markup import text_of
-from tradewind.compose.packs.facts import MASK
+from tradewind.compose.masking import MASK
 from tradewind.compose.template import Slot, Template
 from tradewind.errors import InputError
 

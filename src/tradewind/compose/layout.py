@@ -22,8 +22,7 @@ def assemble(draft: Draft, *, facts: Facts, channel: str) -> dict[str, str]:
     InputError
         A slot has no fact.
     """
-    view = facts.narrow if channel in ("push", "sms") else facts
-    texts = {block.role: fill(block.template, view) for block in draft.blocks}
+    texts = {block.role: fill(block.template, facts.view(block.role, channel)) for block in draft.blocks}
     library, link = load(facts.locale), facts.texts.get("link", "")
     line = library.joiner.join(texts[role] for role in _LINE if role in texts)
     if channel == "push":

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 
-from tradewind.compose.base import BLOCK, EXEMPT, WARN, Pack, Verdict
+from tradewind.compose.base import BLOCK, EXEMPT, UNSUBSCRIBE, WARN, Pack, Verdict
 from tradewind.compose.facts import Facts
-from tradewind.compose.finder import Finder
+from tradewind.compose.finder import Finder, Folded
 from tradewind.compose.locales import data
+from tradewind.compose.masking import mask
 
 SEAM = "\n\x1e\n"  # between parts: no pattern reaches over it
 GAP = r"[\s.\-_*~\u00b7\u200b]{0,2}"  # what people put between the letters of a forbidden word
@@ -48,10 +49,18 @@ class Lexicon:
     name: str
     rules: tuple[Rule, ...]
 
-    def verdicts(self, text: str, *, facts: Facts | None = None, folded: str | None = None) -> list[Verdict]:
+    @cached_property
+    def keys(self) -> frozenset[str] | None:
+        """Letters of which a text with a hit holds some; None when that cannot be told."""
+        known = [rule.finder.keys for rule in self.rules]
+        return None if None in known else frozenset().union(*(keys for keys in known if keys))
+
+    def verdicts(self, text: str, *, facts: Facts | None = None, folded: Folded | None = None) -> list[Verdict]:
         """Return the hits in a text; their part is the empty name."""
-        folded = text.casefold() if folded is None else folded
-        found = []
+        folded = Folded(text) if folded is None else folded
+        found: list[Verdict] = []
+        if self.keys is not None and folded.grams.isdisjoint(self.keys):
+            return found
         for rule in self.rules:
             for hit in rule.finder.hits(text, folded):
                 exemption = next((e for e in rule.exemptions if _covers(e, hit, text, facts)), None)
@@ -95,16 +104,29 @@ def within_name(verdict: Verdict, text: str, names: Sequence[str]) -> Verdict:
 
 
 class Joined:
-    """All parts of a message but links as one text, so that each list is looked up once; and the way back."""
+    """All parts of a message but links as one text, so that each list is looked up once; and the way back.
+
+    The unsubscribe placeholder is blanked: ``hygiene`` counts it where it may stand.
+    """
 
     def __init__(self, parts: tuple[tuple[str, str], ...]) -> None:
         self.parts = tuple((name, text) for name, text in parts if name != "link")
-        self.text = SEAM.join(text for _, text in self.parts)
+        self.text = SEAM.join(text for _, text in self.parts).replace(UNSUBSCRIBE, " " * len(UNSUBSCRIBE))
+        self._covered: tuple[Facts, str, Folded] | None = None
 
     @cached_property
-    def folded(self) -> str:
-        """The text in one case."""
-        return self.text.casefold()
+    def folded(self) -> Folded:
+        """The text in one case, ready for the finders."""
+        return Folded(self.text)
+
+    def covered(self, facts: Facts | None) -> tuple[str, Folded]:
+        """The text with every fact's text covered; worked out once for the packs that ask."""
+        if facts is None:
+            return self.text, self.folded
+        if self._covered is None or self._covered[0] is not facts:
+            covered = mask(self.text, facts)
+            self._covered = (facts, covered, self.folded.covered(covered))
+        return self._covered[1:]
 
     def place(self, verdict: Verdict) -> Verdict:
         """Say the part of a verdict, and count its span from the start of that part."""

@@ -19,7 +19,7 @@ ROLES = (
     "optout", "sign", "title",
 )  # fmt: skip
 _FILES = {"zh-CN": "zh_cn", "en": "en"}
-_KEYS = {"id", "role", "tone", "channels", "text", "when", "without", "reasons", "family", "claims"}
+_KEYS = {"id", "role", "tone", "channels", "text", "when", "without", "reasons", "family", "claims", "fallback"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Component:
     without: frozenset[str]
     reasons: frozenset[str]
     family: str | None
+    fallback: bool  # taken only when nothing else fits
     claims: tuple[str, ...]
 
     def fits(self, has: frozenset[str], tone: str) -> bool:
@@ -60,6 +61,11 @@ class Library:
             for channel in sorted(component.channels):
                 table[channel, component.role] = (*table.get((channel, component.role), ()), component)
         return table
+
+    @cached_property
+    def asked(self) -> Mapping[tuple[str, str], frozenset[str]]:
+        """Facts and flags on which the choice depends, by channel and role."""
+        return {key: frozenset().union(*(c.needs | c.without for c in pool)) for key, pool in self.by_role.items()}
 
     @cached_property
     def by_id(self) -> Mapping[str, Component]:
@@ -109,7 +115,7 @@ def _component(row: Mapping[str, Any], locale: str) -> Component:
     _known(name, reasons, set(data("locales")["reasons"].values()), "reason")
     return Component(
         row["id"], row["role"], locale, row["tone"], frozenset(row["channels"]), template, frozenset(template.slots) | when, without,
-        reasons, row.get("family"), tuple(row.get("claims", ())),
+        reasons, row.get("family"), bool(row.get("fallback", False)), tuple(row.get("claims", ())),
     )  # fmt: skip
 
 

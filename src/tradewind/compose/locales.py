@@ -67,7 +67,7 @@ def rating(value: Decimal, locale: str) -> str:
 def deadline(ends_at: datetime, *, place: ZoneInfo, now: datetime, locale: str) -> str:
     """Write the last moment of a window as the customer's clock shows it.
 
-    A window that ends at local midnight ends with the day before; any other end shows the time of day. The year is
+    A window that ends at local midnight, or in the second before, ends with that day; any other end shows the time of day. The year is
     written only when it is not the current one.
     """
     table = data("locales")[locale]
@@ -76,7 +76,7 @@ def deadline(ends_at: datetime, *, place: ZoneInfo, now: datetime, locale: str) 
     day = local - timedelta(days=1) if midnight else local
     pattern = table["date"] if day.year == now.astimezone(place).year else table["date_year"]
     text: str = pattern.format(year=day.year, month=table["months"][day.month - 1], day=day.day)
-    if not midnight and (local.hour, local.minute) != (23, 59):
+    if not midnight and (local.hour, local.minute, local.second) != (23, 59, 59):
         text = table["clock"].format(date=text, hour=f"{local.hour:02d}", minute=f"{local.minute:02d}")
     return text
 

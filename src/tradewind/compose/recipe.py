@@ -23,8 +23,8 @@ class Step:
     when: str = "always"
     optional: bool = False
 
-    def wanted(self, facts: Facts, said: Collection[str]) -> bool:
-        """Whether the role has something to say; ``said``: slots that the message holds already."""
+    def wanted(self, facts: Facts, said: Collection[str] = (), *, share: bool = False) -> bool:
+        """Whether the role has something to say. ``said``: slots of its part; ``share``: a reduction in percent was named."""
         if self.when == "always":
             return True
         if self.when == "no_offer":
@@ -33,7 +33,7 @@ class Step:
             return self.when in facts.has
         if "offer" not in facts.flags or self.role not in facts.facts or self.role in said:
             return False
-        return self.role != "cap" or "percent_off" in said
+        return self.role != "cap" or share
 
 
 _TERMS = tuple(Step(role, "body", "condition") for role in CONDITIONS)
@@ -62,7 +62,7 @@ def rooms(channel: str, facts: Facts) -> tuple[Room, ...]:
     """Return the rooms to try, the tighter first: a text message of two parts, of four only when two cannot hold it."""
     limits = data("limits")
     if channel == "sms":
-        gsm = facts.locale != "zh-CN" and all(plain(fact.text) for fact in facts.facts.values())
+        gsm = facts.locale != "zh-CN" and all(plain(fact.text) for fact in facts.narrow.facts.values())
         return tuple(Room({"body": limits["sms_segments"][level] * (153 if gsm else 67)}, _units) for level in ("warn", "block"))
     table = limits[channel]
     parts = {part: table[part].get("warn", table[part]["block"]) for part in ("subject", "preheader", "title", "action") if part in table}

@@ -53,8 +53,7 @@ def write(brief: Brief, *, facts: Facts, seed: int, at: datetime, writer: Writer
         return Text({}, None, facts, vetted, draft)
     faults = [v for block in draft.blocks for v in guard.template(block.template, locale=brief.locale)]
     parts = assemble(draft, facts=facts, channel=brief.channel)
-    view = facts.narrow if brief.channel in ("push", "sms") else facts
-    verdicts = (*vetted, *faults, *guard.check(parts, facts=view, locale=brief.locale, channel=brief.channel))
+    verdicts = (*vetted, *faults, *guard.check(parts, facts=facts, locale=brief.locale, channel=brief.channel))
     stop = blocked(verdicts[len(vetted) :])
     if stop:
         return Text({}, draft, facts, verdicts, f"{stop[0].rule} in {stop[0].part}: {stop[0].reason} ({stop[0].found[:60]!r})")

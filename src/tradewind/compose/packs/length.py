@@ -24,7 +24,9 @@ class Length(Pack):
             if not text.strip() and part != "link":
                 found.append(Verdict("length.empty", part, (0, 0), "", BLOCK, f"{channel} needs the part {part}"))
             limits = table[channel].get(part, {})
-            columns = width(text) if len(text) < 4 * limits.get("block", 0) else len(text)
+            if 2 * len(text) <= min(limits.values(), default=0):
+                continue  # no character is wider than two columns
+            columns = width(text) if len(text) <= limits.get("block", 0) else len(text)
             for severity in (BLOCK, WARN):
                 if columns > limits.get(severity, columns):
                     reason = f"{columns} columns; {severity} above {limits[severity]}"

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from tradewind.compose.base import Verdict
 from tradewind.compose.facts import Facts
 from tradewind.compose.lexicon import Words, joined, load
-from tradewind.compose.packs.facts import mask
 
 
 class Personal(Words):
@@ -18,8 +17,8 @@ class Personal(Words):
     def check(self, parts: Mapping[str, str], *, facts: Facts | None, locale: str, channel: str) -> Sequence[Verdict]:  # noqa: ARG002
         """Return the hits outside the facts: names are vetted before they become facts, prices are no telephone numbers."""
         text = joined(parts)
-        covered = text.text if facts is None else mask(text.text, facts)
-        return [text.place(verdict) for verdict in load(self.name).verdicts(covered, facts=facts)]
+        covered, folded = text.covered(facts)
+        return [text.place(verdict) for verdict in load(self.name).verdicts(covered, facts=facts, folded=folded)]
 
 
 PLUGIN = Personal

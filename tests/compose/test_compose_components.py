@@ -1,0 +1,236 @@
+"""The component writer: a sound library, choices that are uniform, logged, stable and within the channel's room."""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections import Counter
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from compose_kit import CHANNELS, NOW, STORE, coupon, facts, item
+
+from tradewind import plugins
+from tradewind.compose.base import Brief, Draft, Writer
+from tradewind.compose.components import Components
+from tradewind.compose.facts import FLAGS, Facts, Proof, gather
+from tradewind.compose.guard import Guard
+from tradewind.compose.library import ROLES, load, read
+from tradewind.compose.sms import segments
+from tradewind.compose.template import SLOTS
+from tradewind.compose.writing import Text, preview
+from tradewind.errors import InputError, NotFound
+from tradewind.types import Offer, Reason
+
+REASONS = (
+    None,
+    Reason("category"),
+    Reason("because"),
+    Reason("popular", {"rank": 1}),
+    Reason("similar_customers"),
+    Reason("bought_together"),
+)
+ITEMS = (
+    None,
+    item(stock=30),
+    item(stock=2, brand=None),
+    item(attributes=None, brand=None, category=None),
+    item(price=None, attributes=None),
+    item(title=None, title_zh=None, title_en=None, brand=None),
+)
+OFFERS = (
+    None,
+    coupon(percent=20),
+    coupon(percent=20, ends=None),
+    coupon(percent=20, threshold=50_000, cap=4_000),
+    coupon(fixed=2_000, ends=None),
+    coupon(fixed=20_000),
+    coupon(fixed=2_000, threshold=50_000),
+    coupon(percent=20, threshold=50_000, items=["mug-1"]),
+    coupon(fixed=2_000, threshold=50_000, items=["mug-1"]),
+    coupon(percent=20, items=["mug-1"]),
+    coupon(percent=12.5, threshold=1_234_567, cap=98_765, items=["mug-1"], ends=NOW + timedelta(days=400, minutes=35)),
+    coupon(percent=12.5, threshold=1_234_567, cap=98_765, ends=NOW + timedelta(days=400, minutes=35)),
+    coupon(fixed=2_000, items=["mug-1"]),
+)
+
+
+def known(row: dict[str, Any] | None, offer: Offer | None, locale: str, *, proof: bool = False) -> Facts:
+    found = facts(row, offer, locale=locale, proof=Proof(Decimal("4.6"), 321) if proof and row else None)
+    return found.with_anchor({"title": "Enamel Teapot", "title_zh": "\u8336\u58f6"})
+
+
+def test_every_component_is_used_and_every_text_passes_the_guard() -> None:
+    used: set[str] = set()
+    for number, (row, offer, channel, locale) in enumerate(itertools.product(ITEMS, OFFERS, CHANNELS, ("zh-CN", "en"))):
+        for turn in range(12):
+            found = known(row, offer, locale, proof=turn % 2 == 0)
+            if row is None and offer is None:
+                continue
+            text = preview(found, channel=channel, key=f"{number}-{turn}", reason=REASONS[(turn + number) % len(REASONS)])
+            assert text.withheld is None, (row, offer, channel, locale, text.withheld)
+            assert text.draft is not None
+            used |= set(text.draft.components)
+    assert {component.id for locale in ("zh-CN", "en") for component in load(locale).components} - used == set()
+
+
+def test_the_library_is_sound() -> None:
+    guard = Guard()
+    for locale, prefix in (("zh-CN", "zh."), ("en", "en.")):
+        library = load(locale)
+        for component in library.components:
+            assert component.id.startswith(prefix)
+            assert component.role in ROLES
+            assert component.needs <= {*SLOTS, *FLAGS}
+            assert not component.needs & component.without, component.id
+            stock = component.needs & {"low_stock"}
+            found = guard.template(component.template, locale=locale)
+            assert found == (), (component.id, found, stock)
+        for channel in CHANNELS:
+            for role in ("offer", "threshold", "deadline", "cap", "benefit"):
+                assert library.by_role[channel, role], (locale, channel, role)
+    assert len(load("en").components) > 80
+    assert len(load("zh-CN").components) > 80
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"role": "hok"}, 'there is no role "hok". Did you mean "hook"'),
+        ({"tone": "loud"}, 'there is no tone "loud"'),
+        ({"channels": ["fax"]}, 'there is no channel "fax"'),
+        ({"when": ["stok"]}, 'there is no fact or flag "stok"'),
+        ({"txt": "x"}, 'there is no field "txt". Did you mean "text"'),
+        ({"text": "now 5 off"}, '"5" stands outside a slot'),
+        ({"text": "{prise}"}, 'Did you mean "price"'),
+        ({"text": ""}, "has no text"),
+        ({"reasons": ["gossip"]}, 'there is no reason "gossip"'),
+    ],
+)
+def test_a_bad_component_is_refused_with_its_name(change: dict[str, Any], message: str) -> None:
+    row = {"id": "en.x", "role": "hook", "tone": "any", "channels": ["email"], "text": "Hello"} | change
+    with pytest.raises(InputError, match=r'Component "en\.x"') as caught:
+        read({"locale": "en", "joiner": " ", "colon": ": ", "component": [row]})
+    assert message in str(caught.value)
+
+
+def test_two_components_of_one_name_are_refused() -> None:
+    row = tomllib.loads('id = "en.x"\nrole = "hook"\ntone = "any"\nchannels = ["email"]\ntext = "Hello"')
+    with pytest.raises(InputError, match=r'Two components are named "en\.x"'):
+        read({"locale": "en", "joiner": " ", "colon": ": ", "component": [row, row]})
+
+
+def test_the_logged_propensity_is_the_rate_at_which_the_wording_comes() -> None:
+    found, runs = known(item(), coupon(percent=20), "en"), 4000
+    counts: Counter[tuple[str, ...]] = Counter()
+    chances: dict[tuple[str, ...], float] = {}
+    for key in range(runs):
+        draft = Components().write(Brief(str(key), "push", "en"), facts=found, seed=9)
+        assert isinstance(draft, Draft)
+        counts[draft.tone, *draft.components] += 1
+        chances[draft.tone, *draft.components] = draft.propensity
+    assert sum(chances.values()) == pytest.approx(1.0)  # every wording that can come was seen
+    for wording, chance in chances.items():
+        sd = (runs * chance * (1 - chance)) ** 0.5
+        assert abs(counts[wording] - runs * chance) < 4.5 * sd
+
+
+def test_the_choice_is_a_function_of_decision_and_seed() -> None:
+    found = known(item(), None, "zh-CN")
+
+    def wording(key: str, seed: int) -> tuple[str, ...]:
+        draft = Components().write(Brief(key, "email", "zh-CN"), facts=found, seed=seed)
+        assert isinstance(draft, Draft)
+        return draft.components
+
+    assert wording("a", 1) == wording("a", 1)
+    assert len({wording("a", seed) for seed in range(30)}) > 10
+    assert len({wording(str(key), 1) for key in range(30)}) > 10
+
+
+def test_a_fact_that_goes_takes_only_its_own_words_with_it() -> None:
+    brief = Brief("d7", "email", "en", tone="plain")
+    rich = Components().write(brief, facts=known(item(stock=30), None, "en"), seed=1)
+    poor = Components().write(brief, facts=known(item(stock=None), None, "en"), seed=1)
+    assert isinstance(rich, Draft)
+    assert isinstance(poor, Draft)
+    assert [c for c in rich.components if c != "en.proof.stock"] == list(poor.components)
+
+
+def test_text_messages_are_short_and_in_the_cheap_alphabet() -> None:
+    for key, offer in itertools.product(range(10), OFFERS):
+        row = item(title_en="Hand-thrown Stoneware Mug with a Long Name and a Second Half", title_zh="\u9676" * 60)
+        text = preview(known(row, offer, "en"), channel="sms", key=str(key))
+        cost = segments(text.parts["body"])
+        assert (cost.encoding, cost.count <= 2) == ("GSM-7", True)
+        assert text.parts["body"].endswith("Reply STOP to opt out.")
+        chinese = preview(known(row, offer, "zh-CN"), channel="sms", key=str(key)).parts["body"]
+        assert segments(chinese).count <= 2
+        assert chinese.startswith("\u3010Harbour\u3011")
+        assert chinese.endswith("R")
+
+
+def test_push_fits_the_strictest_vendor() -> None:
+    from tradewind.compose.clean import width
+
+    for key, offer, locale in itertools.product(range(6), OFFERS, ("zh-CN", "en")):
+        row = item(title_en="Word " * 30, title_zh="\u9676" * 90, brand="Brand " * 12)
+        text = preview(known(row, offer, locale), channel="push", key=str(key))
+        assert text.withheld is None
+        assert width(text.parts["title"]) <= 40
+        assert width(text.parts["body"]) <= 100
+
+
+def test_a_ten_thousand_character_title_is_cut_or_left_out() -> None:
+    cut = preview(known(item(title_en="Steel bottle " * 800), None, "en"), channel="email")
+    assert cut.withheld is None
+    assert "Steel bottle..." in cut.parts["subject"] or "..." in cut.parts["body"]
+    none = preview(known(item(title_en="x" * 10_000, title=None), None, "en"), channel="email")
+    assert none.withheld is None
+    assert "title" not in none.facts.texts
+
+
+def test_sensitive_goods_get_no_reason_line() -> None:
+    for row in (item(category="Health > Vitamins"), item(title_en="Pregnancy Pillow")):
+        for key in range(20):
+            text = preview(known(row, None, "en"), channel="email", key=str(key), reason=Reason("category"))
+            assert text.draft is not None
+            assert not any(".reason." in component for component in text.draft.components)
+
+
+def test_popularity_is_said_only_of_the_popular() -> None:
+    for rank, said in ((3, True), (4000, False), (None, False)):
+        reason = Reason("popular", {} if rank is None else {"rank": rank})
+        text = preview(known(item(), None, "en"), channel="email", reason=reason)
+        assert text.draft is not None
+        assert ("en.reason.popular" in text.draft.components) is said
+
+
+def test_nothing_to_say_is_said() -> None:
+    nothing = gather(None, offer=None, store=STORE, locale="en", zone=None, at=NOW)
+    assert preview(nothing, channel="push").withheld == "no push text in en goes with the facts that are known"
+    silent = preview(
+        facts(item(), Offer("o", "coupon", {"percent": 10, "threshold": 5}), locale="en").without(["percent_off"], why="x"), channel="sms"
+    )
+    assert isinstance(silent, Text)
+    with pytest.raises(NotFound, match='There is no channel "fax"'):
+        preview(nothing, channel="fax")
+
+
+def test_a_stale_price_falls_to_a_text_without_it() -> None:
+    from tradewind.compose.writing import write
+
+    found = known(item(), None, "en")
+    later = NOW + timedelta(hours=80)
+    fresh = gather(item(), offer=None, store=STORE, locale="en", zone=None, at=later)
+    half = Facts("en", found.at, {**fresh.facts, "price": found.facts["price"]}, fresh.flags)
+    text = write(Brief("k", "email", "en"), facts=half, seed=0, at=later)
+    assert text.withheld is None
+    assert "129.50" not in text.parts["body"]
+    assert "price: expired" in text.facts.fallbacks
+
+
+def test_the_writer_is_a_plugin_of_its_contract() -> None:
+    assert issubclass(plugins.load("compose", "components"), Writer)
