@@ -213,6 +213,9 @@ class TestContract:
             assert why
             assert all(reason.code for reason in why)
         assert model.reasons(past(), row=0, item=-1) == ()
+        table = model.explain(past().rows(rows), ranking)
+        assert table.num_rows == (ranking.items >= 0).sum()
+        assert "[]" not in table["reasons"].to_pylist()
 
     def test_updates_equal_a_fit_on_everything(self, name: str) -> None:
         whole, end = log(), hour(1001)
@@ -251,7 +254,7 @@ class TestContract:
 def test_the_table_names_everything() -> None:
     model = fitted("graph")
     ranking = model.recommend(past(), k=2)
-    table = ranking.table(lambda row, item: model.reasons(past(), row=row, item=item))
+    table = model.explain(past(), ranking)
     assert table.column_names == ["customer", "item", "rank", "score", "source", "state", "reasons"]
     assert set(table["rank"].to_pylist()) == {1, 2}
     assert all("because" in text for text in table["reasons"].to_pylist())

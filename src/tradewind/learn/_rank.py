@@ -49,18 +49,19 @@ class Ranking:
             sources=np.pad(self.sources, pad, constant_values=""),
         )
 
-    def table(self, reasons: Callable[[int, int], Sequence[Reason]] | None = None) -> pa.Table:
+    def table(self, reasons: Callable[[int, int, str], Sequence[Reason]] | None = None) -> pa.Table:
         """One row per recommended item: customer, item, rank (from 1), score, source, state, reasons (JSON list).
 
-        ``reasons(row, item)`` explains one cell, for example ``lambda row, item: model.reasons(histories, row=row, item=item)``.
+        ``reasons(row, item, source)`` explains one cell; ``model.explain(histories, ranking)`` passes the model's own.
         """
         import pyarrow as pa
 
         row, column = np.nonzero(self.items >= 0)
         items = self.items[row, column]
+        sources = self.sources[row, column]
         said = [
-            json.dumps([{"code": why.code, **why.details} for why in (reasons(int(u), int(i)) if reasons else ())], ensure_ascii=True)
-            for u, i in zip(row, items, strict=True)
+            json.dumps([{"code": why.code, **why.details} for why in (reasons(int(u), int(i), name) if reasons else ())], ensure_ascii=True)
+            for u, i, name in zip(row, items, sources, strict=True)
         ]
         return pa.table(
             {
@@ -68,7 +69,7 @@ class Ranking:
                 "item": pa.array(self.catalogue[items], pa.string()),
                 "rank": pa.array(column + 1, pa.int32()),
                 "score": pa.array(self.scores[row, column], pa.float64()),
-                "source": pa.array(self.sources[row, column], pa.string()),
+                "source": pa.array(sources, pa.string()),
                 "state": pa.array(self.states[row], pa.string()),
                 "reasons": pa.array(said, pa.string()),
             }

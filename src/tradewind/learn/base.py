@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ from tradewind.learn._signal import ordered, recode, same
 from tradewind.learn.sequences import Sequences
 from tradewind.params import Number, Rule, check
 from tradewind.types import Reason, micros
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["Ranking", "Recommender", "load"]
 
@@ -124,6 +127,17 @@ class Recommender(ABC):
         if item < 0:
             return ()
         return self._reasons(self._aligned(histories.rows(np.array([row]))), item)
+
+    def explain(self, histories: Sequences, ranking: Ranking) -> pa.Table:
+        """The table of ``ranking`` (see :meth:`Ranking.table`) with the reasons of every place filled in, row by row."""
+        self._fitted()
+        aligned = self._aligned(histories)
+        rows = [aligned.rows(np.array([row])) for row in range(len(aligned))]
+        return ranking.table(lambda row, item, source: self.why(rows[row], item, source))
+
+    def why(self, history: Sequences, item: int, source: str) -> tuple[Reason, ...]:  # noqa: ARG002 - for models with several sources
+        """Reasons for an item of a ranking; ``history`` is one row over this model's own catalogue, ``source`` is the ranking's."""
+        return self._reasons(history, item)
 
     def update(self, log: Sequences, *, as_of: datetime | None = None) -> Self:
         """Learn from new events only; unknown items join the end of the catalogue.

@@ -159,6 +159,14 @@ class Fallback(Recommender):
                 return step.reasons(history, row=0, item=item)
         return (Reason("catalogue", {"item": self.items[item]}),)
 
+    def why(self, history: Sequences, item: int, source: str) -> tuple[Reason, ...]:
+        for part in (self.graph, *self.steps):
+            if part.name == source:
+                return part.why(history, item, source)
+        if source == "catalogue":
+            return (Reason("catalogue", {"item": self.items[item]}),)
+        return self._reasons(history, item)
+
     # ---- keeping ---------------------------------------------------------------------------------------------------
 
     def _parts(self) -> list[Recommender]:

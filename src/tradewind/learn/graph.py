@@ -62,8 +62,10 @@ class Graph(Recommender):
     ) -> None:
         self.window, self.distance, self.backward, self.row = window, distance, backward, row
         self.popularity, self.query, self.top, self.weights = popularity, query, top, weights
+        self._asked: tuple[Sequences, Any] | None = None
 
     def _fit(self, log: Sequences) -> None:
+        self._asked = None
         self._edges = self._empty()
         found = self._signal(log)
         self._edges.fit(found, len(self.items))
@@ -77,6 +79,7 @@ class Graph(Recommender):
         return signal(log, table(self.weights), merge=True)
 
     def _update(self, log: Sequences) -> None:
+        self._asked = None
         self._edges.grow(len(self.items))
         found = signal(log, table(self.weights))
         rows, items, weights, times = found.owner.tolist(), found.item.tolist(), found.weight.tolist(), found.at.tolist()
@@ -107,16 +110,24 @@ class Graph(Recommender):
 
     def _reasons(self, history: Sequences, item: int) -> tuple[Reason, ...]:
         """The events whose edges carry the score, strongest first, at most three."""
+        sources, targets, strengths = self._paths(history)
         parts: dict[int, float] = {}
-        _, items, weights = self._queries(history)
-        for source, weight in zip(items.tolist(), weights.tolist(), strict=True):
-            columns, data = self._edges.entries(source)
-            place = np.flatnonzero(columns == item)
-            if len(place):
-                parts[source] = parts.get(source, 0.0) + weight * float(data[place[0]])
+        for place in np.flatnonzero(targets == item).tolist():
+            parts[int(sources[place])] = parts.get(int(sources[place]), 0.0) + float(strengths[place])
         total = sum(parts.values())
         best = sorted(parts.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
         return tuple(Reason("because", {"item": self.items[source], "share": round(part / total, 4)}) for source, part in best)
+
+    def _paths(self, history: Sequences) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+        """Source, target and strength of every edge from the query of one history; kept for the next item of the same one."""
+        if self._asked is None or self._asked[0] is not history:
+            _, items, weights = self._queries(history)
+            rows = [self._edges.entries(item) for item in items.tolist()]
+            lengths = [len(columns) for columns, _ in rows]
+            targets = np.concatenate([np.empty(0, np.int32), *[columns for columns, _ in rows]])
+            strengths = np.concatenate([np.empty(0), *[data for _, data in rows]]) * np.repeat(weights, lengths)
+            self._asked = (history, (np.repeat(items, lengths), targets, strengths))
+        return self._asked[1]
 
     def _state(self) -> tuple[dict[str, Any], _store.Arrays]:
         self._edges.compile()
