@@ -81,16 +81,19 @@ class Shop:
         """Take files, a folder, a database URL, or an Arrow table of the schema; idempotent.
 
         ``mapping`` (a TOML file or a ``MappingFile``) says how columns become Tradewind's; ``tradewind map`` drafts one.
-        Unsubscribes and complaints among the events withdraw consent at once.
+        Unsubscribes and complaints among the events withdraw consent at once; matured outcomes settle what was reserved.
         """
         import pyarrow as pa
 
         from tradewind.collect.withdrawals import withdraw_from_log
+        from tradewind.decide.commit import settle_matured
 
         if isinstance(source, pa.Table):
             from tradewind.collect.memory import collect_table
 
             report = collect_table(self.home, source, now=self.now())
+            if report.counts[0].table == "outcomes":
+                settle_matured(self.home, source)
         else:
             from tradewind.collect.ingest import collect
 

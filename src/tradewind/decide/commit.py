@@ -195,3 +195,13 @@ def settle(conn: Connection, decision_id: str, *, spent: int) -> bool:
         .values(reserved=budget.c.reserved - row["amount"], spent=budget.c.spent + spent)
     )
     return True
+
+
+def settle_matured(home: Home, outcomes: pa.Table) -> int:
+    """Settle the reservations of all matured ``outcomes`` (``schema.OUTCOMES``) in one transaction; returns how many."""
+    mature = outcomes.filter(outcomes["matured"])
+    with home.ledger.write() as conn:
+        return sum(
+            settle(conn, decision, spent=max(int(cost), 0))
+            for decision, cost in zip(mature["decision_id"].to_pylist(), mature["cost"].to_pylist(), strict=True)
+        )
