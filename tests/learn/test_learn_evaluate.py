@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,3 +139,12 @@ def test_what_cannot_be_measured_is_refused() -> None:
         evaluate(["grahp"], log(), CUT)
     with pytest.raises(InputError, match="horizon_days"):
         evaluate([], log(), CUT, horizon_days=0)
+
+
+def test_the_document_runs() -> None:
+    """Every Python block of docs/recommend.md, in order."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "recommend.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "docs/recommend.md", "exec"), {})

@@ -225,6 +225,8 @@ def test_fallback_refreshes_its_live_parts() -> None:
     whole = Graph().fit(log(), as_of=END)
     np.testing.assert_allclose(model.graph.score(log()), whole.score(log()), rtol=1e-5)
     assert not np.array_equal(before, model.graph.score(log()))
+    model.refresh(of(("newcomer", "i01", 1500), ("newcomer", "no such item", 1501)))
+    assert model.recommend(of(("newcomer", "i01", 1500)), k=1).states.tolist() == ["hot"]
 
 
 def test_a_blend_ends_in_its_two_parts() -> None:

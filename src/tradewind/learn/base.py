@@ -71,7 +71,7 @@ class Recommender(ABC):
                 f"{type(self).__name__}: the log has no items, so there is nothing to recommend. Collect events or a catalogue."
             )
         self.items, self.categories, self.as_of = past.items, past.categories, micros(as_of)
-        self._known = _active(past)
+        self._known = active(past)
         self._codes: dict[str, int] | None = None
         self._fit(past)
         return self
@@ -159,7 +159,7 @@ class Recommender(ABC):
         if as_of is not None:
             self.as_of = max(self.as_of, micros(as_of))
         self._grow(fresh)
-        self._known |= _active(fresh)
+        self._known |= active(fresh)
         self._update(self._aligned(fresh))
         return self
 
@@ -282,6 +282,7 @@ def load(path: Path) -> Recommender:
     return Recommender.load(path)
 
 
-def _active(log: Sequences) -> set[str]:
+def active(log: Sequences) -> set[str]:
+    """Customers with at least one event on an item."""
     owners = np.unique(log.owner[log.item >= 0])
     return set(log.customers[owners])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tradewind.learn import _store
 from tradewind.learn._holdout import Holdout
 from tradewind.learn._rank import top_k
-from tradewind.learn.base import Recommender
+from tradewind.learn.base import Recommender, active
 from tradewind.learn.category import Category
 from tradewind.learn.graph import Graph
 from tradewind.learn.popular import Popular
@@ -101,6 +101,7 @@ class Fallback(Recommender):
         for step in self.steps:
             if "incremental" in step.tags:
                 step.update(known)
+        self._known |= active(known)
 
     # ---- answering -------------------------------------------------------------------------------------------------
 
