@@ -1,8 +1,4 @@
-"""The shop: one object whose six verbs are the loop. The only module that knows all six rooms.
-
->>> shop = Shop.open("harbour/")          # doctest: +SKIP
->>> shop.collect("events.parquet")        # doctest: +SKIP
-"""
+"""The shop: one object whose six verbs are the loop. The only module that knows all six rooms."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_only_matured_outcomes_settle_and_only_once(home: Home) -> None:
     assert settle_matured(home, table) == 2
     assert settle_matured(home, table) == 0
     with home.ledger.read() as conn:
-        states = dict(conn.execute(select(reservations.c.decision_id, reservations.c.state)).tuples().all())
+        states = {row.decision_id: row.state for row in conn.execute(select(reservations))}
         book = conn.execute(select(budgets.c.reserved, budgets.c.spent)).one()
     assert states == {"used": "spent", "unused": "released", "early": "held"}
     assert tuple(book) == (100, 130)
