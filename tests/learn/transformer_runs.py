@@ -45,7 +45,8 @@ def main() -> None:
         model.fit(world, as_of=CUT)
     _, arrays = model.state()
     rank = os.environ.get("RANK", "0")
-    np.savez(asked.out.with_suffix(f".{rank}.npz"), **{name: array for name, array in arrays.items() if name.startswith("net.")})
+    weights = {name: array for name, array in arrays.items() if name.startswith("net.")}
+    np.savez(asked.out.with_suffix(f".{rank}.npz"), allow_pickle=False, **weights)
 
 
 def _kill_after(epochs: int) -> None:
