@@ -225,3 +225,16 @@ def test_rows_dropped_by_policy_are_counted_by_name(home: Home, tmp_path: Path) 
     assert found is not None
     assert found.example == "orders.csv line 3: left out: fees"
     assert NOW.year == 2026
+
+
+def test_json_columns_and_channels_are_checked(home: Home, tmp_path: Path) -> None:
+    mapping = 'zone = "UTC"\n[[source]]\nfiles = "e.csv"\ninto = "events"\n[[source]]\nfiles = "c.csv"\ninto = "consents"\n'
+    text = 'id,at,kind,context\n1,2026-01-02,view,"{""a"": 1}"\n2,2026-01-02,view,hello\n3,2026-01-02,view,[1]\n'
+    people = "customer,channel,granted,at,source\nann,Email,yes,2026-01-02,form\nbob,fax,yes,2026-01-02,form\n"
+    inline(home, tmp_path / "in", mapping, e__csv=text, c__csv=people)
+    assert [row["id"] for row in events(home)] == ["1"]
+    assert [(row["field"], row["value"], row["reason"]) for row in quarantine_rows(home).to_pylist()] == [
+        ("channel", "fax", "channel is no known value"),
+        ("context", "hello", "context is no JSON object"),
+        ("context", "[1]", "context is no JSON object"),
+    ]

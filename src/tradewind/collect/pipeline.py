@@ -144,8 +144,7 @@ def _good(relation: Relation, *, numbered: bool, flagged: bool) -> str:
             " LEFT JOIN (SELECT _pos, to_json(list_sort(list(DISTINCT flag))) AS flags FROM flagged GROUP BY _pos) AS f ON r._pos = f._pos"
         )
         own = columns.get(flags, "NULL::VARCHAR")
-        base = f"CASE WHEN json_valid({own}) THEN CAST({own} AS JSON) ELSE '{{}}'::JSON END"
-        merged = f"CAST(json_merge_patch({base}, json_object('flags', f.flags)) AS VARCHAR)"
+        merged = f"CAST(json_merge_patch(coalesce({own}, '{{}}')::JSON, json_object('flags', f.flags)) AS VARCHAR)"
         columns[flags] = f"CASE WHEN f.flags IS NULL THEN {own} ELSE {merged} END"
     if numbered:
         joins += " LEFT JOIN numbered AS n ON r._pos = n._pos"

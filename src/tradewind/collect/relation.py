@@ -13,12 +13,13 @@ from tradewind.collect.money import minor_units, minor_units_sql
 from tradewind.collect.names import KINDS, kind_sql
 from tradewind.collect.sources.base import LINE_BITS, SUB_BITS, Part, literal, quoted
 from tradewind.errors import InputError, SchemaError, did_you_mean
-from tradewind.schema import KEYS, MONEY, TABLES, TIME
+from tradewind.schema import KEYS, MONEY, TABLES, TIME, Channel
 
 if TYPE_CHECKING:
     import duckdb
 
-FORMATS_WITH_COLUMNS = ("events", "customers", "contacts")  # what payload formats fill by themselves
+CHANNELLED = ("contacts", "consents")  # tables whose channel is one of ours; events may name any place
+OBJECTS = ("context", "attributes", "terms")  # JSON objects
 
 
 @dataclass
@@ -136,7 +137,7 @@ class Relation:
             raw, raw_type = f"({mapping.sql})", self.bind(f"({mapping.sql})", what=f"column {column}")
         filled = f"nullif(trim({raw}), '')" if raw_type == "VARCHAR" else raw
         value = self._converted(column, filled, raw_type, mapping)
-        if kind != pa.string() or mapping.values or (self.table == "events" and column == "kind"):
+        if kind != pa.string() or mapping.values or self._limited(column):
             self.unreadable[column] = (f"{filled} IS NOT NULL AND {value} IS NULL", f"CAST({raw} AS VARCHAR)")
         if mapping.default is not None:
             value = (
@@ -152,11 +153,22 @@ class Relation:
             return f"MAP {{{pairs}}}[{cast.text()}]"
         if self.table == "events" and column == "kind":
             return kind_sql(raw)
+        if self.table in CHANNELLED and column == "channel":
+            known = ", ".join(f"'{channel}'" for channel in Channel)
+            return f"CASE WHEN lower({cast.text()}) IN ({known}) THEN lower({cast.text()}) END"
+        if column in OBJECTS:
+            return f"CASE WHEN json_valid({cast.text()}) THEN CASE WHEN json_type({cast.text()}) = 'OBJECT' THEN {cast.text()} END END"
+        if column == "currency":
+            return f"upper({cast.text()})"
         if kind == TIME:
             return self._time(column, cast, mapping)
         if kind == MONEY and column != "stock":
             return cast.money(self._unit())
         return {"string": cast.text, "double": cast.double, "int64": cast.whole, "bool": cast.boolean}[str(kind)]()
+
+    def _limited(self, column: str) -> bool:
+        """Whether not every text may stand in the column."""
+        return column in OBJECTS or (column, self.table) in {("kind", "events"), *(("channel", table) for table in CHANNELLED)}
 
     def _time(self, column: str, cast: Cast, mapping: ColumnMap) -> str:
         place = f'Source "{self.source.name}", column {column}'

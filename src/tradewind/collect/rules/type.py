@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from tradewind.collect.relation import OBJECTS
 from tradewind.collect.rules.base import Flaw, QualityRule, View
 from tradewind.params import OneOf, Rule
 
@@ -29,7 +30,9 @@ class Type(QualityRule):
         found = []
         for column, (condition, shown) in relation.unreadable.items():
             what = "is not of the declared type"
-            if column in relation.targets:
+            if column in OBJECTS:
+                what = "is no JSON object"
+            elif column in relation.targets:
                 kind = str(relation.schema.field(column).type)
                 what = WHAT.get(
                     kind, "is no time" + ("" if relation.source.zone else ", or one without a zone while the mapping states none")

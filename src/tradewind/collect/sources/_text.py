@@ -14,6 +14,7 @@ from pathlib import Path
 from tradewind.collect.sources.base import KEPT, MAX_LINE, refuse_empty
 from tradewind.errors import InputError
 
+ENOUGH_BROKEN = 100_000  # bytes after which the encoding is judged
 CHUNK = 4 * 1024 * 1024
 BROKEN = "\ufdd0"  # a Unicode noncharacter, for internal use only: marks a byte that is no text
 BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -106,6 +107,8 @@ def _guess(path: Path) -> str:
     for bom, encoding in BOMS:
         if head.startswith(bom):
             return encoding
+    import numpy as np
+
     broken = high = 0
     sample = bytearray()
     for chunk in _chunks(path):
@@ -113,7 +116,9 @@ def _guess(path: Path) -> str:
         if not chunk.isascii():
             text = codecs.getincrementaldecoder("utf-8")("tradewind").decode(chunk, final=False)
             broken += text.count(BROKEN)
-            high += sum(byte > 127 for byte in chunk) if broken else 0
+            high += int(np.count_nonzero(np.frombuffer(chunk, np.uint8) > 127))
+        if broken > ENOUGH_BROKEN:
+            break
     if broken == 0 or broken * 4 < high:
         return "utf-8"
     if _chinese(bytes(sample)):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tradewind.collect.mapping import SourceMap
 
 DELIMITERS = ",;\t|"
-BATCH = 50_000
+BATCH = 32 * 1024 * 1024  # characters
 LONGEST_RECORD = 1000  # lines that one quoted field may span
 
 
@@ -99,6 +99,7 @@ def _slow(text: Text, *, header: list[str], delimiter: str, number: int, target:
     bad: list[BadLine] = []
     schema = pa.schema([*((name, pa.string()) for name in header), ("_pos", pa.int64())])
     rows: list[list[str | int | None]] = []
+    held = 0
     with pq.ParquetWriter(target, schema, compression="lz4") as writer:
         for line, record in _records(text, header, delimiter, bad):
             fault = _fault(text, header, line, record)
@@ -106,8 +107,10 @@ def _slow(text: Text, *, header: list[str], delimiter: str, number: int, target:
                 bad.append(fault)
                 continue
             rows.append([*(value or None for value in record), position(number, line)])
-            if len(rows) == BATCH:
+            held += sum(map(len, record)) + len(record)
+            if held > BATCH:
                 _flush(writer, rows, schema)
+                held = 0
         _flush(writer, rows, schema)
     return bad
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tradewind.collect.mapping import SourceMap
 
 SEGMENT_TYPES = ("track", "identify", "page", "screen", "group", "alias")
-BATCH = 50_000
+BATCH = 32 * 1024 * 1024  # characters
 LOOK_AT = 200  # lines that decide what a file holds
 
 
@@ -70,6 +70,7 @@ def _read(text: Text, *, number: int, target: Path, bad: list[BadLine]) -> list[
     heads: list[str] = []
     rows: list[str] = []
     places: list[int] = []
+    held = 0
     with pq.ParquetWriter(target, schema, compression="lz4") as writer:
         for line, value, fault in lines(text):
             if fault:
@@ -79,9 +80,10 @@ def _read(text: Text, *, number: int, target: Path, bad: list[BadLine]) -> list[
                 places.append(position(number, line))
             if len(heads) < LOOK_AT and value and not fault:
                 heads.append(value)
-            if len(rows) == BATCH:
+                held += len(value)
+            if held > BATCH:
                 writer.write_table(pa.table([rows, places], schema=schema))
-                rows, places = [], []
+                rows, places, held = [], [], 0
         writer.write_table(pa.table([pa.array(rows, pa.string()), pa.array(places, pa.int64())], schema=schema))
     return heads
 
