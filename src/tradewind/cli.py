@@ -218,7 +218,7 @@ def run(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """From a shop's raw files to a plan with a checked text for everyone: collect, learn, decide, compose. Sends nothing."""
+    """From a shop's raw files to a plan with checked texts, as of --as-of or the last event: collect, learn, decide, compose. Sends nothing."""
     from tradewind.measure.report import to_json, to_text
     from tradewind.measure.words import plan_text
 
@@ -227,7 +227,7 @@ def run(
         collected = opened.collect(source, mapping=mapping, progress=progress)
         learned = opened.learn(recommend=recommend, as_of=as_of, seed=seed, progress=progress)
         plan = opened.decide(budget=budget, holdout=holdout, as_of=as_of, seed=seed, progress=progress)
-        composed = opened.compose(plan, locale=locale)
+        composed = opened.compose(plan, locale=locale, at=str(plan.meta["as_of"]), seed=seed)
         done = {
             "collect": collected.to_json(),
             "learn": json.loads(to_json(learned)),

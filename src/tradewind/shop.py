@@ -344,11 +344,15 @@ class Shop:
 
     # -- compose, deliver, measure ------------------------------------------------------------------------------------
 
-    def compose(self, plan: Plan, *, locale: str | None = None, seed: int = 0) -> Composed:
-        """Write and check the messages of a plan; ``locale`` forces one language, else each customer's own is used."""
+    def compose(self, plan: Plan, *, locale: str | None = None, at: datetime | str | None = None, seed: int = 0) -> Composed:
+        """Write and check the messages of a plan; ``locale`` forces one language, else each customer's own is used.
+
+        ``at`` is the moment whose facts count (now by default): give the plan's ``as_of`` to replay the past.
+        """
         from tradewind.compose.compose import compose
 
-        return compose(self.home, plan, locale=locale, now=self.now(), seed=seed)
+        moment = self.now() if at is None else utc(at, what="at")
+        return compose(self.home, plan, locale=locale, now=moment, seed=seed)
 
     def deliver(
         self,
