@@ -19,6 +19,7 @@ from profile_kit import AS_OF, event, fill
 from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFitted, NotFound, SchemaError
 from tradewind.learn._binary import auc, interval, lift
+from tradewind.learn._contacts import half_over
 from tradewind.learn.response import FEATURES, Response, campaign_rows, centred_isotonic, training_rows
 
 DAY = timedelta(days=1)
@@ -74,7 +75,6 @@ def test_labels_lie_inside_the_window(shop: Home, rows: pa.Table) -> None:
     assert rows["label"].to_pylist() == [0, 1, 1, 0, 0, 0]
     cut = campaign_rows(shop.tables, "now", as_of=AS_OF, until=AS_OF + 19 * DAY)
     assert cut["label"].to_pylist() == [0, 1, 0, 0, 0, 0]
-    assert campaign_rows(shop.tables, "now", as_of=AS_OF)["label"].null_count == 6
 
 
 def test_rewriting_the_future_changes_no_feature(rows: pa.Table, tmp_path: Path) -> None:
@@ -85,6 +85,7 @@ def test_rewriting_the_future_changes_no_feature(rows: pa.Table, tmp_path: Path)
     ]
     with Home.open(tmp_path / "shop") as home:
         other = campaign_rows(fill(home, past + later, more=REFERENCE).tables, "now", as_of=AS_OF)
+    assert other["label"].null_count == 6  # no `until`: nobody asked for outcomes
     assert other.select(FEATURES).equals(rows.select(FEATURES))
 
 
@@ -92,7 +93,9 @@ def test_training_uses_what_was_over_by_the_cut(shop: Home) -> None:
     chosen = training_rows(shop.tables, before=AS_OF)
     assert set(chosen["campaign"].to_pylist()) == {"old"}  # "open" has hardly begun, "ancient" is older than the log
     assert dict(zip(chosen["customer"].to_pylist(), chosen["label"].to_pylist(), strict=True))["p0"] == 1
-    assert set(training_rows(shop.tables, before=AS_OF + 10 * DAY)["campaign"].to_pylist()) == {"old", "now"}
+    found = {row["campaign"]: half_over(row, since=AS_OF - 100 * DAY, before=AS_OF + 10 * DAY) for row in REFERENCE["campaigns"]}
+    assert found == {"old": True, "now": True, "open": False, "ancient": False}
+    assert not half_over({"starts_at": None, "ends_at": AS_OF}, since=AS_OF - DAY, before=AS_OF)
     with pytest.raises(InputError, match="No campaign with an audience"):
         training_rows(shop.tables, before=AS_OF - 200 * DAY)
     with pytest.raises(NotFound, match=r'campaign "noww"\. Did you mean "now"'):

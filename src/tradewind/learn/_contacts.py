@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +84,9 @@ def training_rows(tables: Tables, *, before: datetime, since: datetime | None = 
         events = tables.events(as_of=before)
         first = tables.to_arrow(events.aggregate(us=time_us(tables, events.at).min()))["us"][0].as_py()
         since = before if first is None else from_micros(first)
-    chosen = []
-    for row in tables.to_arrow(tables.get("campaigns")).sort_by("starts_at").to_pylist():
-        start, end = row["starts_at"], row["ends_at"]
-        if start is not None and since <= start < before and end is not None and before - start >= (end - start) / 2:
-            chosen.append(campaign_rows(tables, row["campaign"], as_of=start, until=before))
+    calendar = tables.to_arrow(tables.get("campaigns")).sort_by("starts_at").to_pylist()
+    over = [row for row in calendar if half_over(row, since=since, before=before)]
+    chosen = [campaign_rows(tables, row["campaign"], as_of=row["starts_at"], until=before) for row in over]
     chosen = [rows for rows in chosen if rows.num_rows]
     if not chosen:
         raise InputError(
@@ -95,6 +94,12 @@ def training_rows(tables: Tables, *, before: datetime, since: datetime | None = 
             "Collect campaigns, audiences and offers, or choose a later time."
         )
     return pa.concat_tables(chosen)
+
+
+def half_over(campaign: Mapping[str, Any], *, since: datetime, before: datetime) -> bool:
+    """Whether a campaign starts in [since, before) and at least half of its window lies before ``before``."""
+    start, end = campaign["starts_at"], campaign["ends_at"]
+    return start is not None and end is not None and since <= start < before and before - start >= (end - start) / 2
 
 
 def _history(tables: Tables, now: Moment) -> pa.Table:

@@ -29,7 +29,7 @@ HOUR = 3_600_000_000
 DAY = 24 * HOUR
 HALF_LIFE_DAYS = 90
 FRESH = 2 * HALF_LIFE_DAYS * 1024  # decay weight of an event of this very day
-MANY = 1e12  # also false for NaN, which both engines hold to be the greatest float
+FEW, MANY = 1e-3, 1e12  # quantities that make a unit price; NaN is none, since both engines hold it to be the greatest float
 CODE_BITS = 20  # up to 1,048,576 categories or brands beside a weight in one integer
 
 
@@ -124,7 +124,7 @@ class Shelf:
     def build(cls, tables: Tables, events: Expr) -> Shelf:
         """An item without a catalogue price gets the mean unit price of its purchases so far."""
         lines = events.filter(events.item.notnull())
-        bought = (lines.kind == "purchase") & (lines.quantity > 0) & (lines.quantity < MANY) & lines.value.notnull()
+        bought = (lines.kind == "purchase") & (lines.quantity > FEW) & (lines.quantity < MANY) & lines.value.notnull()
         unit = (lines.paid + lines.discount.coalesce(0)).cast("float64") / ibis.ifelse(bought, lines.quantity, 1.0)
         seen = lines.mutate(bought=bought, unit=unit.floor().cast("int64")).group_by("item")
         seen = seen.aggregate(priced=lambda t: count_if(t.bought), spent=lambda t: sum_if(t.bought, t.unit))

@@ -81,13 +81,13 @@ def profile_quality(tables: Tables, *, as_of: datetime, horizon_days: int = 30, 
     if horizon_days < 1:
         raise InputError(f"profile_quality: horizon_days must be 1 or more; got {horizon_days}.")
     horizon = timedelta(days=horizon_days)
-    train, y_train = _buyers(tables, as_of - 2 * horizon, horizon)
-    test, y = _buyers(tables, as_of - horizon, horizon)
-    if len(np.unique(y_train)) < 2 or len(np.unique(y)) < 2 or len(y_train) < 50:
-        raise InputError(
-            f"profile_quality needs 50 or more buyers before {as_of - 2 * horizon:%Y-%m-%d}, of whom some buy again within {horizon_days} "
-            f"days and some do not; got {len(y_train)} with {int(y_train.sum())}. Collect a longer history or choose a shorter horizon."
-        )
+    train, y_train = _buyers(tables, profiles(tables, as_of=as_of - 2 * horizon), as_of - 2 * horizon, horizon)
+    if len(np.unique(y_train)) < 2 or len(y_train) < 50:
+        raise _too_few(as_of - 2 * horizon, horizon_days, y_train)
+    whole = profiles(tables, as_of=as_of - horizon)
+    test, y = _buyers(tables, whole, as_of - horizon, horizon)
+    if len(np.unique(y)) < 2:
+        raise _too_few(as_of - horizon, horizon_days, y)
     units = np.array(test["customer"].to_pylist())
     scores = {
         "auc": _predicted(train, y_train, test, seed=seed),
@@ -95,7 +95,6 @@ def profile_quality(tables: Tables, *, as_of: datetime, horizon_days: int = 30, 
         "auc_frequency": test["frequency"].to_numpy().astype(float),
     }
     found = {name: interval(auc, y, score, units, name=name, seed=seed, draws=200) for name, score in scores.items()}
-    whole = profiles(tables, as_of=as_of - horizon)
     return found | coverage(whole) | diversity(whole)
 
 
@@ -119,10 +118,16 @@ def diversity(table: pa.Table, *, tags: Sequence[str] = DIVERSE) -> dict[str, Es
     return found
 
 
-def _buyers(tables: Tables, cut: datetime, horizon: timedelta) -> tuple[pa.Table, NDArray[np.float64]]:
-    """Profiles as of the cut of those who had bought, and whether they buy before ``cut + horizon``."""
-    table = profiles(tables, as_of=cut)
-    table = table.filter(pc.greater(table["frequency"], 0))
+def _too_few(cut: datetime, days: int, y: NDArray[np.float64]) -> InputError:
+    return InputError(
+        f"profile_quality needs 50 or more buyers before {cut:%Y-%m-%d}, of whom some buy again within {days} days and some do not; "
+        f"got {len(y)} with {int(y.sum())}. Collect a longer history or choose a shorter horizon."
+    )
+
+
+def _buyers(tables: Tables, whole: pa.Table, cut: datetime, horizon: timedelta) -> tuple[pa.Table, NDArray[np.float64]]:
+    """Of the profiles as of the cut those who had bought, and whether they buy before ``cut + horizon``."""
+    table = whole.filter(pc.greater(whole["frequency"], 0))
     events = tables.events(as_of=cut + horizon)
     after = events.filter((events.kind == "purchase") & (events.at >= _time(cut)))
     who = tables.to_arrow(after.select("customer").distinct())["customer"].drop_null().combine_chunks()
