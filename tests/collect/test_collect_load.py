@@ -259,7 +259,8 @@ def test_a_database_table_loads_once(home: Home, tmp_path: Path) -> None:
     assert [row["value"] for row in events(home)] == [0, 25, 50, 75, 100]
 
 
-def test_a_locked_database_is_told(home: Home, tmp_path: Path) -> None:
+def test_a_locked_database_is_told(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tradewind.collect.sources.sql.WAIT", 0.1)
     url = database(tmp_path / "shop.db")
     (tmp_path / "map.toml").write_text(SQL)
     con = sqlite3.connect(tmp_path / "shop.db", isolation_level=None)

@@ -58,11 +58,14 @@ class Judge:
         """Drop, quarantine and flag what the conditions and the comparing queries say."""
         con = self.con
         groups = con.execute("SELECT bad, count(*), min(_pos) FROM marks WHERE bad <> 0 GROUP BY bad").fetchall()
+        found = []
         for number, flaw in enumerate(self.flaws):
             hits = [(count, pos) for bad, count, pos in groups if bad >> number & 1]
             self._note(flaw, sum(count for count, _ in hits), min((pos for _, pos in hits), default=None))
-        con.execute(f"INSERT INTO left_out SELECT _pos, 'drop' FROM marks WHERE bad & {self._bits('drop')} <> 0 AND {NOT_OUT}")
-        for number, flaw in enumerate(self.flaws):
+            found += [(number, flaw)] if hits else []
+        if any(flaw.action == "drop" for _, flaw in found):
+            con.execute(f"INSERT INTO left_out SELECT _pos, 'drop' FROM marks WHERE bad & {self._bits('drop')} <> 0 AND {NOT_OUT}")
+        for number, flaw in found:
             held = f"FROM marks WHERE bad & {1 << number} <> 0 AND {NOT_OUT}"
             if flaw.action == "quarantine":
                 values = f"{literal(flaw.field)}, {literal(flaw.label)}, {literal(flaw.reason)}, {number}"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tradewind.collect.mapping import SourceMap
 
 BATCH = 20_000
+WAIT = 5.0  # seconds for a lock of SQLite
 
 
 class Sql:
@@ -49,7 +50,7 @@ def fetch(url: str, table: str, target: Path) -> str:
 
     _sqlite_exists(url)
     try:
-        engine = sa.create_engine(url, connect_args={"timeout": 5} if url.startswith("sqlite") else {})
+        engine = sa.create_engine(url, connect_args={"timeout": WAIT} if url.startswith("sqlite") else {})
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
         raise InputError(
             f'"{_masked(url)}" is no database URL that can be opened: {error}. Write for example sqlite:////data/shop.db.'
