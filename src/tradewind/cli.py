@@ -218,7 +218,7 @@ def run(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """From a shop's raw files to a plan with checked texts, as of --as-of or the last event: collect, learn, decide, compose. Sends nothing."""
+    """From a shop's raw files to a plan with checked texts: collect, learn, decide, compose. Sends nothing."""
     from tradewind.measure.report import to_json, to_text
     from tradewind.measure.words import plan_text
 

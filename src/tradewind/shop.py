@@ -351,8 +351,7 @@ class Shop:
         """
         from tradewind.compose.compose import compose
 
-        moment = self.now() if at is None else utc(at, what="at")
-        return compose(self.home, plan, locale=locale, now=moment, seed=seed)
+        return compose(self.home, plan, locale=locale, now=self.now() if at is None else utc(at, what="at"), seed=seed)
 
     def deliver(
         self,
