@@ -1,17 +1,20 @@
 """A program that works on a shop and is killed: at random times, or at every step in turn.
 
 ``python killing.py random URL SEED ROUNDS`` forks one worker a round and sends it SIGKILL after a random time; what a
-worker was told is durable it writes to ``acknowledged`` first. ``python killing.py steps URL`` lets a worker kill
-itself at its first step that touches the disk or the ledger, the next one at its second, until one gets through.
-It prints how many workers died. Forking one warm program is what makes hundreds of kills affordable.
+worker was told is durable it writes to ``acknowledged``. ``python killing.py steps FOLDER EVERY`` lets a worker kill
+itself at its first step that changes the folder or asks the ledger, another one in a fresh shop EVERY steps later, until
+one gets through; after each death it checks the shop, does the work again and checks again. Both print how many
+workers died. Forking one warm program is what makes hundreds of kills affordable.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -20,10 +23,12 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import duckdb
-from sqlalchemy import event
+import pyarrow.parquet as pq
+from sqlalchemy import event, select
 from sqlalchemy.engine import Engine
 
 from tradewind.engine.home import Home
+from tradewind.engine.ledger import loads
 from tradewind.types import Event
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -69,14 +74,12 @@ def work_once(url: str) -> None:
     with Home.open(url) as home:
         append(home, 0)
         load(home, 1)
-        home.log.compact(now=NOW)
-        load(home, 2)
-        append(home, 3)
+        append(home, 2)
         home.log.compact(now=NOW)
 
 
-def die_at(step: int) -> None:
-    """Count what touches the disk or the ledger, and kill this process at number ``step``."""
+def die_at(step: int, root: str) -> None:
+    """Count what changes the shop's folder or asks its ledger, and kill this process at number ``step``."""
     seen = 0
 
     def touch() -> None:
@@ -85,9 +88,12 @@ def die_at(step: int) -> None:
         if seen == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.addaudithook(lambda name, _: touch() if name in TOUCHES else None)
-    for name in ("before_cursor_execute", "after_cursor_execute"):
-        event.listen(Engine, name, lambda *_: touch())
+    def audit(name: str, arguments: tuple[object, ...]) -> None:
+        if name in TOUCHES and str(arguments[0]).startswith(root):
+            touch()
+
+    sys.addaudithook(audit)
+    event.listen(Engine, "before_cursor_execute", lambda *_: touch())
     event.listen(Engine, "commit", lambda _: touch())
 
 
@@ -105,9 +111,48 @@ def child(work: Callable[..., None], *arguments: object) -> int:
         os._exit(status)
 
 
+def wait(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def crashing(url: str, step: int) -> None:
-    die_at(step)
+    die_at(step, url)
     work_once(url)
+
+
+def recovering(url: str) -> None:
+    """What must hold after a death, and that the same work again makes the shop whole."""
+    with Home.open(url) as home:
+        check(home, set())
+    work_once(url)
+    everything = {key for batch in range(3) for key in ids(batch)}
+    with Home.open(url) as home:
+        check(home, everything)
+        assert set(stored(home)) == everything
+
+
+def stored(home: Home) -> list[str]:
+    return sorted(
+        key for path in home.log.files("events") for key in pq.read_table(path, columns=["id"], partitioning=None)["id"].to_pylist()
+    )
+
+
+def check(home: Home, acknowledged: set[str]) -> None:
+    """What must hold after any kill, once the inbox is compacted."""
+    assert not home.log.staging.exists() or not any(home.log.staging.iterdir()), "opening the shop left what a killed loader had staged"
+    home.log.compact(now=NOW)
+    found = stored(home)
+    assert len(found) == len(set(found)), "an event was stored twice"
+    assert acknowledged <= set(found), "an acknowledged event was lost"
+    with home.ledger.read() as conn:
+        finished = {
+            int(load_id.removeprefix("load")) for load_id in conn.execute(select(loads.c.load_id).where(loads.c.state == "done")).scalars()
+        }
+    assert {key for batch in finished for key in ids(batch)} <= set(found), "a finished load is not whole"
+    items = {item for path in home.log.files("items") for item in pq.read_table(path)["item"].to_pylist()}
+    assert items == {f"i{batch}" for batch in finished}, "a load is visible in part"
+    named = set(home.log.files("events")) | set(home.log.files("items"))
+    assert set((home.root / "data").glob("[!.]*/**/*.parquet")) == named, "the manifest and the disk differ"
 
 
 def folder(url: str) -> Path:
@@ -117,6 +162,8 @@ def folder(url: str) -> Path:
 def main() -> None:
     mode, url = sys.argv[1:3]
     died = 0
+    with tempfile.TemporaryDirectory() as warm:  # what is imported now is not imported again by each worker
+        work_once(warm)
     if mode == "random":
         seed, rounds = int(sys.argv[3]), int(sys.argv[4])
         rng = random.Random(seed)
@@ -125,13 +172,15 @@ def main() -> None:
             pid = child(work_at_random, url, seed * 1_000 + number, handle)
             time.sleep(rng.uniform(0.01, 0.25))
             os.kill(pid, signal.SIGKILL)
-            died += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+            died += wait(pid) == -signal.SIGKILL
     else:
-        status = -signal.SIGKILL
+        every, status, step = int(sys.argv[3]), -signal.SIGKILL, 1
+        Home.open(f"{url}/new").close()
         while status == -signal.SIGKILL:
-            pid = child(crashing, url, died + 1)
-            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            died += status == -signal.SIGKILL
+            status = wait(child(crashing, shutil.copytree(f"{url}/new", f"{url}/{step}"), step))
+            assert wait(child(recovering, f"{url}/{step}")) == 0, f"not recovered from a kill at step {step}"
+            shutil.rmtree(f"{url}/{step}")
+            died, step = died + (status == -signal.SIGKILL), step + every
         assert status == 0, f"the worker ended with {status}"
     print(died)
 
