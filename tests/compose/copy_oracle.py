@@ -33,7 +33,7 @@ def taken(amount: int, terms: Mapping[str, Any]) -> int:
     if amount < terms.get("threshold", 0):
         return 0
     exact = Decimal(amount) * Decimal(str(terms["percent"])) / 100 if "percent" in terms else Decimal(terms["fixed"])
-    return min(int(exact.quantize(Decimal(1), rounding=ROUND_HALF_UP)), terms.get("cap", amount), amount)
+    return min(int(exact.quantize(Decimal(1), rounding=ROUND_HALF_UP)), int(terms.get("cap", amount)), amount)
 
 
 def until(ends: datetime, zone: str, now: datetime, locale: str) -> str:
@@ -87,8 +87,7 @@ def wrong(parts: Mapping[str, str], sources: Mapping[str, str], known: Mapping[s
         if unknown:
             found.append(f"{component} states {sorted(unknown)}, which nobody knows")
             continue
-        choices = [known | {name: texts[min(place, len(texts) - 1)] for name, texts in names.items() if texts} for place in (0, 1)]
-        sentences = [SLOT.sub(lambda hit, told=told: told[hit.group(1)], source) for told in choices]
+        sentences = [_filled(source, known, names, place) for place in (0, 1)]
         if component.split(".")[1] not in ("action", "optout") and not any(sentence in plain for sentence in sentences):
             found.append(f"{component} does not read {sentences[0]!r}")
     every = sorted({*known.values(), *(text for texts in names.values() for text in texts)}, key=len, reverse=True)
@@ -100,6 +99,14 @@ def wrong(parts: Mapping[str, str], sources: Mapping[str, str], known: Mapping[s
         if left:
             found.append(f"{part} holds {rest[max(left.start() - 20, 0) : left.end() + 20]!r}")
     return found
+
+
+def _filled(source: str, known: Mapping[str, str], names: Mapping[str, list[str]], place: int) -> str:
+    told = dict(known)
+    for name, texts in names.items():
+        if texts:
+            told[name] = texts[min(place, len(texts) - 1)]
+    return SLOT.sub(lambda hit: told[hit.group(1)], source).replace("....", "...")
 
 
 WORDS = ("Steel", "Mug", "500 ml", "Linen", "Apron", "No. 7", "Lamp", "A5", "Jumper", "Tea & Co", "Set of 3", "T-Light")

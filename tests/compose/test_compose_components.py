@@ -205,6 +205,12 @@ def test_a_ten_thousand_character_title_is_cut_or_left_out() -> None:
     assert "title" not in none.facts.texts
 
 
+def test_a_brand_in_the_title_is_not_said_twice() -> None:
+    for key, channel in itertools.product(range(10), CHANNELS):
+        text = preview(known(item(title_en="Loft Stoneware Mug"), None, "en"), channel=channel, key=str(key))
+        assert not any("{brand}" in block.template.text for block in text.draft.blocks) if text.draft else False
+
+
 def test_sensitive_goods_get_no_reason_line() -> None:
     for row in (item(category="Health > Vitamins"), item(title_en="Pregnancy Pillow")):
         for key in range(20):

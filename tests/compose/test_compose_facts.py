@@ -143,6 +143,12 @@ def test_a_cut_never_changes_a_number() -> None:
     assert clean.shorten("Steel bottle 500 ml double wall", 19, "...") == "Steel bottle..."
     assert clean.shorten("\u4fdd\u6e29\u676f500\u6beb\u5347\u53cc\u5c42", 10, "\u2026") == "\u4fdd\u6e29\u676f\u2026"
     assert clean.shorten("x" * 100, 20, "...") is None
+    assert clean.shorten("Oak chopping board, large, 40 x 30", 26, "...") == "Oak chopping board, large"
+    assert clean.shorten("Oak chopping board, large, 40 x 30", 20, "...") == "Oak chopping board"
+    assert (
+        clean.shorten("\u5c71\u5c9a \u7ecf\u5178\u6b3e \u5496\u5561\u8c46 500\u514b", 20, "\u2026")
+        == "\u5c71\u5c9a \u7ecf\u5178\u6b3e \u5496\u5561\u8c46"
+    )
     assert clean.shorten("short", 20, "...") == "short"
 
 

@@ -25,6 +25,8 @@ _ASCII = str.maketrans(
 )  # fmt: skip
 _KEPT_SYMBOLS = "\u00b0\u2103\u00ae\u2122\u2116"  # degree, Celsius, registered, trade mark, numero
 _EDGES = " \t,;:!-_/*#=+.\u3001\u3002\uff0c\uff1b\uff1a\uff01\u00b7"
+_DETAIL = re.compile(r"[,;] | [-(/]")
+_DETAIL_HAN = re.compile("[,;\uff0c\uff1b\u3001\uff08(/]| ")
 _WORD = re.compile(r"[A-Za-z][A-Za-z']*")
 _RTL = frozenset({"R", "AL", "RLE", "RLO", "RLI"})
 
@@ -89,19 +91,26 @@ def width(text: str) -> int:
 
 @lru_cache(maxsize=65536)
 def shorten(text: str, columns: int, ellipsis: str) -> str | None:
-    """Cut ``text`` to at most ``columns``, never inside a Latin word or a number; None when nothing is left."""
+    """Make ``text`` at most ``columns`` wide; None when nothing would be left.
+
+    Trailing details after a comma, a dash or a bracket go first (a Chinese name may lose words too); only then is the name
+    cut and marked, never inside a Latin word or a number.
+    """
     if width(text) <= columns:
         return text
+    ends = [found.start() for found in (_DETAIL if script(text) == "en" else _DETAIL_HAN).finditer(text)]
+    whole = next((text[:end] for end in reversed(ends) if columns // 2 <= width(text[:end]) <= columns), None)
+    if whole is not None:
+        return whole
     room, end = columns - width(ellipsis), 0
     while end < len(text) and room >= width(text[end]):
         room -= width(text[end])
         end += 1
-    if end < len(text) and _latin(text[end]):
+    if _latin(text[end]):
         while end and _latin(text[end - 1]):
             end -= 1
     # A number at the cut may have lost its digits or its unit: it would say something else.
-    head = re.sub(r"[\d.,]*\d[^\W\d]{0,3}[\W_]*\Z", "", text[:end]) if end < len(text) else text[:end]
-    head = head.rstrip(_EDGES + "(")
+    head = re.sub(r"[\d.,]*\d[^\W\d]{0,3}[\W_]*\Z", "", text[:end]).rstrip(_EDGES + "(")
     return head + ellipsis if any(character.isalpha() for character in head) else None
 
 

@@ -89,8 +89,11 @@ class Facts:
 
     @cached_property
     def has(self) -> frozenset[str]:
-        """Names of facts and flags: what a component may need."""
-        return frozenset(self.facts) | self.flags
+        """Names of facts and flags: what a component may need. A brand that the title names already is not said again."""
+        known = frozenset(self.facts) | self.flags
+        texts = self.texts
+        twice = "brand" in texts and "title" in texts and texts["brand"].casefold() in texts["title"].casefold()
+        return known - {"brand"} if twice else known
 
     @cached_property
     def hash(self) -> str:

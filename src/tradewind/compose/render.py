@@ -27,4 +27,4 @@ def fill(template: Template, facts: Facts) -> str:
         if facts.facts[slot].kind is not SLOTS[slot]:
             raise InputError(f'Slot "{slot}" is of type {SLOTS[slot]}, its fact of type {facts.facts[slot].kind}.')
         out += (texts[slot], literal)
-    return "".join(out)
+    return "".join(out).replace("....", "...")  # a cut name at the end of a sentence
