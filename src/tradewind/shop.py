@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -363,28 +364,18 @@ class Shop:
     ) -> Delivered:
         """Hand off what is ready and due. Sends only with ``dry_run=False``; ``to`` names or is the sender.
 
-        ``"file"`` writes JSON lines into the shop's ``outbox`` folder, ``"console"`` prints, ``"smtp"`` needs a
-        configured sender: pass a ``Smtp`` channel.
+        ``"file"`` writes JSON lines into the shop's ``outbox`` folder, ``"console"`` prints, ``"smtp"`` is set up from the
+        environment (``docs/deliver.md``).
         """
         from tradewind.deliver.channels.outbox import Outbox
-        from tradewind.deliver.deliver import deliver
+        from tradewind.deliver.deliver import channel, deliver
 
-        sender = Outbox() if dry_run else self._sender(to)
-        return deliver(self.home, plan.plan_id, channels=sender, now=self.now, dry_run=dry_run, progress=progress)
-
-    def _sender(self, to: str | Channel | Mapping[str, Channel]) -> Channel | Mapping[str, Channel]:
-        if not isinstance(to, str):
-            return to
-        from tradewind import plugins
-
-        kind = plugins.load("deliver.channels", to, what="channel file")
-        if to == "file":
-            sender: Channel = kind(self.home.root / "outbox")
-        elif to in ("outbox", "console"):
-            sender = kind()
-        else:
-            raise InputError(f'Sender "{to}" needs settings: build it and pass it as to=..., see docs/deliver.md.')
-        return sender
+        if dry_run or not isinstance(to, str):
+            sender = Outbox() if dry_run else to
+            return deliver(self.home, plan.plan_id, channels=sender, now=self.now, dry_run=dry_run, progress=progress)
+        with channel(self.home, to, environment=os.environ) as made:
+            senders = {"email": made} if to == "smtp" else made  # SMTP carries e-mail only; the rest waits for its own sender
+            return deliver(self.home, plan.plan_id, channels=senders, now=self.now, progress=progress)
 
     def measure(
         self, plan: Plan, *, as_of: datetime | str | None = None, truth: float | None = None, more: Sequence[Section] = ()
