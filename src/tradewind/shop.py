@@ -370,9 +370,10 @@ class Shop:
         from tradewind.deliver.channels.outbox import Outbox
         from tradewind.deliver.deliver import channel, deliver
 
-        if dry_run or not isinstance(to, str):
-            sender = Outbox() if dry_run else to
-            return deliver(self.home, plan.plan_id, channels=sender, now=self.now, dry_run=dry_run, progress=progress)
+        if dry_run:
+            return deliver(self.home, plan.plan_id, channels=Outbox(), now=self.now, dry_run=True, progress=progress)
+        if not isinstance(to, str):
+            return deliver(self.home, plan.plan_id, channels=to, now=self.now, progress=progress)
         with channel(self.home, to, environment=os.environ) as made:
             senders = {"email": made} if to == "smtp" else made  # SMTP carries e-mail only; the rest waits for its own sender
             return deliver(self.home, plan.plan_id, channels=senders, now=self.now, progress=progress)
