@@ -32,7 +32,7 @@ from tradewind.engine.ledger import loads
 from tradewind.types import Event
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-BATCHES, SIZE = 12, 20
+BATCHES, SIZE = 6, 20
 TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"}
 
 

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from tradewind.engine.home import Home, locate
 from tradewind.engine.settings import NAME
 from tradewind.errors import InputError, NotFound, StateError
+from tradewind.types import Event
 
 
 def test_a_new_shop_is_made_and_found_again(home_url: str) -> None:
@@ -138,6 +140,19 @@ def test_a_folder_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_wrong_address_shows_the_right_ones(url: str) -> None:
     with pytest.raises(InputError, match=r"Allowed: a folder such as .*postgresql://.*spark:///"):
         locate(url)
+
+
+@pytest.mark.parametrize("name", ["my shop, 'quoted' & co; 100% #1", "店", "a[1]", "b*", "c?", "d{e}"])
+def test_a_folder_works_or_is_refused_whatever_its_name(tmp_path: Path, name: str) -> None:
+    if set(name) & set("*?[]{}"):
+        with pytest.raises(InputError, match="table engines read as patterns"):
+            Home.open(tmp_path / name)
+        return
+    with Home.open(tmp_path / name) as home:
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        home.log.append([Event("e", at, "view", "test")], now=at)
+        assert home.log.compact(now=at) == 1
+        assert home.tables.to_arrow(home.tables.get("events"))["id"].to_pylist() == ["e"]
 
 
 @pytest.mark.spark

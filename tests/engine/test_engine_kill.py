@@ -39,7 +39,7 @@ def killed_at_random(home_url: str, *, seed: int, rounds: int) -> None:
 
 
 def test_random_kills(tmp_path: Path) -> None:
-    killed_at_random(str(tmp_path / "shop"), seed=1, rounds=8)
+    killed_at_random(str(tmp_path / "shop"), seed=1, rounds=5)
 
 
 @pytest.mark.slow

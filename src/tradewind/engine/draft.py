@@ -42,18 +42,23 @@ class Draft:
             sql = f"SELECT e.* FROM ({sql}) AS e ANTI JOIN ({' UNION ALL '.join(known)}) AS k ON e.id = k.id"
         folder = self.fresh("events")
         parquet.write_days(con, sql, folder)
-        return sum(
-            self.add("events", path, day=path.parent.name.partition("=")[2], columns=schema.EVENTS)
-            for path in sorted(folder.rglob("*.parquet"))
-        )
+        rows = [self._row("events", path, path.parent.name.partition("=")[2], schema.EVENTS) for path in sorted(folder.rglob("*.parquet"))]
+        self.rows += rows  # all or none: a file that is refused takes its neighbours with it
+        return sum(row["rows"] for row in rows)
 
-    def write_table(self, name: str, con: duckdb.DuckDBPyConnection, sql: str) -> int:
-        """Write ``sql`` as the one file that replaces table ``name``; returns its rows."""
-        self.rows = [row for row in self.rows if row["name"] != name]
-        self.replaced.add(name)
+    def write_table(self, name: str, con: duckdb.DuckDBPyConnection, sql: str) -> None:
+        """Write ``sql`` as the one file that replaces table ``name``."""
         path = self.fresh(name) / "0.parquet"
         parquet.write(con, sql, path)
-        return self.add(name, path, day=None, columns=schema.TABLES[name])
+        row = self._row(name, path, None, schema.TABLES[name])
+        self.rows = [*(other for other in self.rows if other["name"] != name), row]
+        self.replaced.add(name)
+
+    def add(self, name: str, path: Path) -> int:
+        """Register a file that was written into :attr:`folder`; returns its rows."""
+        row = self._row(name, path, None, None)
+        self.rows.append(row)
+        return int(row["rows"])
 
     def fresh(self, name: str) -> Path:
         """A new empty folder."""
@@ -62,17 +67,11 @@ class Draft:
         folder.mkdir(parents=True)
         return folder
 
-    def add(self, name: str, path: Path, *, day: str | None, columns: pa.Schema | None) -> int:
-        """Register a file that was written into :attr:`folder`; returns its rows."""
-        facts = parquet.describe(path, columns)
-        self.rows.append({"name": name, "day": day, "staged": path, **facts})
-        return int(facts["rows"])
-
     def publish(self, ledger: Ledger, lock: LoaderLock, *, load_id: str | None, now: datetime, also: Callable[[Connection], None]) -> None:
         """Move the files into place, then name them and run ``also`` in one transaction that the fence guards."""
         named = [self._place(number, row) | {"load_id": load_id, "committed_at": micros(now)} for number, row in enumerate(self.rows)]
         places = {(self.root / row["path"]).parent for row in named}
-        for folder in sorted(places | {folder.parent for folder in places}):
+        for folder in sorted(places | {folder.parent for folder in places} | {self.root / "data"}):
             fsync_dir(folder)
         with ledger.write() as conn:
             lock.check(conn)
@@ -81,6 +80,9 @@ class Draft:
             if named:
                 conn.execute(insert(manifest), named)
             also(conn)
+
+    def _row(self, name: str, path: Path, day: str | None, columns: pa.Schema | None) -> dict[str, Any]:
+        return {"name": name, "day": day, "staged": path, **parquet.describe(path, columns)}
 
     def _place(self, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
         folder = self.root / "data" / row["name"]

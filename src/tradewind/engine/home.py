@@ -132,6 +132,10 @@ def locate(url: str | Path) -> Address:
 
 
 def _in_folder(root: Path, ledger: str | None, engine: str) -> Address:
+    if set(str(root)) & set("*?[]{}"):  # DuckDB and Spark read these in a file's name as patterns
+        raise InputError(
+            f'The path "{root}" has one of * ? [ ] {{ }}, which the table engines read as patterns. Give a folder without them.'
+        )
     return Address(root, ledger or f"sqlite:///{root / 'ledger.db'}", engine)
 
 

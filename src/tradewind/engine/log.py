@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
 LOADER_MEMORY = 3_000_000_000  # bytes; see EventLog.connect
 BATCH = 100_000  # inbox rows per transaction of compact
 ID_LENGTH = 255
-_MONEY = Number(-(2**63), 2**63 - 1, whole=True)
+_WHOLE = Number(-(2**62), 2**62, whole=True)
+_FINITE = Number(-sys.float_info.max, sys.float_info.max)
+_MONEYS = [field.name for field in schema.EVENTS if field.type == schema.MONEY]
+_NUMBERS = [field.name for field in schema.EVENTS if field.type == pa.float64()]
 _TEXTS = [field.name for field in schema.EVENTS if field.type == schema.TEXT]
 _KINDS = frozenset(schema.Kind)
 _IDS = pa.schema([pa.field("id", pa.string(), nullable=False)])
@@ -218,26 +222,38 @@ def _row(event: Event) -> str:
     if problem := _problem(event):
         raise InputError(f"Event {event.id!r}: {problem}")
     values: dict[str, Any] = {key: value for key, value in asdict(event).items() if value is not None}
+    for names, kind in ((_MONEYS, int), (_NUMBERS, float)):  # a number of NumPy is no JSON
+        values |= {name: kind(values[name]) for name in names if name in values}
     return json.dumps(values | {"at": micros(event.at)}, ensure_ascii=False, separators=(",", ":"))
 
 
 def _problem(event: Event) -> str | None:
-    for name, number in (("quantity", event.quantity), ("rating", event.rating)):
-        if number is not None and not Number().accepts(number):
+    for name in _NUMBERS:
+        if (number := getattr(event, name)) is not None and not _FINITE.accepts(number):
             return f"{name} must be a number; got {number!r}."
-    for name, money in (("value", event.value), ("discount", event.discount)):
-        if money is not None and not _MONEY.accepts(money):
+    for name in _MONEYS:
+        if (money := getattr(event, name)) is not None and not _WHOLE.accepts(money):
             return f"{name} must be a whole number of minor units; got {money!r}."
     for name in _TEXTS:
-        text = getattr(event, name)
-        if text is not None and not isinstance(text, str):
-            return f"{name} must be a text; got {text!r}."
+        if (text := getattr(event, name)) is not None and not _is_text(text):
+            return f"{name} must be a text that UTF-8 can write, without NUL; got {text!r}."
     if not event.id or len(event.id) > ID_LENGTH:
         return f"an id has 1 to {ID_LENGTH} characters."
     if event.kind not in _KINDS:
         return f'there is no kind "{event.kind}".{did_you_mean(event.kind, _KINDS)} Known: {", ".join(sorted(_KINDS))}.'
     if not event.source:
         return "source must say where it came from."
-    if event.at.tzinfo is None:
-        return f"at {event.at.isoformat()} has no time zone."
+    if not isinstance(event.at, datetime) or event.at.tzinfo is None:
+        return f"at must be a time with a zone; got {event.at!r}."
     return None
+
+
+def _is_text(value: object) -> bool:
+    """Whether every ledger and every file can hold it: PostgreSQL refuses NUL, UTF-8 has no lone surrogates."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

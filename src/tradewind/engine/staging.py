@@ -102,7 +102,7 @@ class Staging:
             raise InputError(f'Table "{name}" is checked and merged: use add_events or replace.')
         if not path.is_relative_to(self.folder) or not path.is_file():
             raise InputError(f"{path} is no file in {self.folder}. Write it there, then register it.")
-        return self._draft.add(name, path, day=None, columns=None)
+        return self._draft.add(name, path)
 
     def commit(self, report: Mapping[str, Any], *, now: datetime) -> None:
         """Make everything visible and the load done, in one ledger transaction; ``report`` is kept as JSON."""
