@@ -59,7 +59,8 @@ def main() -> None:
     bench.figure("model_auc_over_best_baseline", round(found["model_auc"] - best, 4), target=(">", 0.0))
     bench.figure("mean_predicted", float(probability.mean()))
     bench.figure("mean_observed", float(y.mean()))
-    print("most useful features:", ", ".join(f"{name} {share:.0%}" for name, share in list(model.importance().items())[:8]))
+    useful = list(model.importance(test).items())[:8]
+    print("mean size of what a feature adds to the log-odds:", ", ".join(f"{name} {size:.2f}" for name, size in useful))
     print(CAVEAT)
     bench.finish()
 

@@ -20,6 +20,7 @@ from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFitted, NotFound, SchemaError
 from tradewind.learn._binary import auc, interval, lift
 from tradewind.learn._contacts import half_over
+from tradewind.learn._linear import ODDS
 from tradewind.learn.response import FEATURES, Response, campaign_rows, centred_isotonic, training_rows
 
 DAY = timedelta(days=1)
@@ -105,7 +106,7 @@ def test_training_uses_what_was_over_by_the_cut(shop: Home) -> None:
 def world(n: int, seed: int) -> tuple[pa.Table, np.ndarray]:
     """Rows whose true probability of a response is known."""
     rng = np.random.default_rng(seed)
-    x = {name: rng.normal(size=n) for name in FEATURES}
+    x = {name: rng.random(n) if name in ODDS else rng.normal(size=n) for name in FEATURES}
     truth = 1 / (1 + np.exp(2.0 - 1.5 * x["match_lines"] - np.abs(x["redemptions"])))
     columns: dict[str, Any] = {name: np.where(rng.random(n) < 0.05, np.nan, values) for name, values in x.items()}
     columns["match_lines"], columns["redemptions"] = x["match_lines"], x["redemptions"]
@@ -127,7 +128,7 @@ def test_it_finds_the_truth_and_is_calibrated(fitted: Response) -> None:
     for low, high in itertools.pairwise(edges):
         part = (predicted >= low) & (predicted <= high)
         assert abs(predicted[part].mean() - truth[part].mean()) < 0.05
-    assert set(list(fitted.importance())[:2]) == {"match_lines", "redemptions"}
+    assert set(list(fitted.importance(table))[:2]) == {"match_lines", "redemptions"}
 
 
 def test_saving_gives_the_same_bits_back(fitted: Response, tmp_path: Path) -> None:
@@ -142,6 +143,14 @@ def test_saving_gives_the_same_bits_back(fitted: Response, tmp_path: Path) -> No
         Response.load(tmp_path / "model")
 
 
+def test_without_trees_it_is_the_regression(tmp_path: Path) -> None:
+    model = Response(trees=0).fit(world(2000, 5)[0])
+    table, truth = world(2000, 6)
+    assert 0.7 < auc(table["label"].to_numpy().astype(float), model.predict(table)) < auc(table["label"].to_numpy().astype(float), truth)
+    model.save(tmp_path)
+    assert np.array_equal(Response.load(tmp_path).predict(table), model.predict(table))
+
+
 def test_errors_say_what_to_do(tmp_path: Path) -> None:
     table, _ = world(200, 4)
     with pytest.raises(NotFitted, match="has not learned yet"):
@@ -149,7 +158,7 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no response model"):
         Response.load(tmp_path)
     with pytest.raises(InputError, match="trees must be a whole number"):
-        Response(trees=0).fit(table)
+        Response(trees=-1).fit(table)
     with pytest.raises(InputError, match="every label must be 0 or 1"):
         Response().fit(table.set_column(1, "label", pa.nulls(200, pa.int8())))
     with pytest.raises(InputError, match="the earlier slice has"):
