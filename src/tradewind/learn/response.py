@@ -173,7 +173,8 @@ class _Boosted:
         """How many trees give the smallest log loss on later rows; fewer where equal."""
         total: int = self.trees.num_trees() if self.trees else 0
         choices = sorted({0, *range(STEP, total + 1, STEP), total})
-        return min(choices, key=lambda rounds: _log_loss(y, self.score(x, rounds)))
+        found: int = min(choices, key=lambda rounds: _log_loss(y, self.score(x, rounds)))
+        return found
 
     def parts(self, x: Values) -> Values:
         """What each feature adds to the log-odds, float64 [N, F] (SHAP values for the trees)."""
