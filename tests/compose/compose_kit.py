@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from tradewind import schema
+from tradewind.collect.consent import Consents
 from tradewind.compose.facts import Facts, Proof, Storefront, gather
 from tradewind.decide.plan import Plan
 from tradewind.decide.policy import Request, decide
@@ -71,6 +72,14 @@ def load(home: Home, tables: dict[str, pa.Table], *, name: str = "load") -> None
     con.close()
 
 
+def consented(home: Home, customers: Sequence[str], *, granted: bool, at: datetime) -> None:
+    """Give or withdraw consent on every channel."""
+    entries = [
+        {"customer": name, "channel": channel, "granted": granted, "at": at, "source": "test"} for name in customers for channel in CHANNELS
+    ]
+    Consents(home).record(pa.Table.from_pylist(entries, schema=schema.CONSENTS))
+
+
 def rows(table: str, *values: dict[str, Any]) -> pa.Table:
     """Rows of a table of ``schema``."""
     return pa.Table.from_pylist(list(values), schema=schema.TABLES[table])
@@ -84,6 +93,7 @@ def shop(home: Home, *, customers: int = 40, items: Sequence[dict[str, Any]] | N
         for n in range(customers)
     ]
     chosen = (coupon(), Offer("pick", "product")) if offers is None else offers
+    consented(home, [person["customer"] for person in people], granted=True, at=AS_OF - timedelta(days=1))
     load(
         home,
         {

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from compose_kit import AS_OF, NOW, URL, coupon, item, plan_of, shop
+from compose_kit import AS_OF, NOW, URL, consented, coupon, item, plan_of, shop
 from sqlalchemy import select
 
 from tradewind.compose import compose as verb
@@ -61,7 +61,8 @@ def test_every_planned_row_gets_a_checked_text_in_the_customers_language(home: H
     assert done.to_json()["ready"] == planned
 
 
-def test_running_again_changes_nothing(home: Home) -> None:
+def test_running_again_changes_nothing(each_home: Home) -> None:
+    home = each_home
     shop(home)
     plan = plan_of(home)
     compose(home, plan, now=NOW, seed=1)
@@ -95,7 +96,8 @@ def test_a_run_that_dies_between_chunks_goes_on_where_it_stopped(home: Home, mon
     assert states(home) == {"ready": planned}
 
 
-def test_what_cannot_be_said_is_withheld_and_its_money_released(home: Home) -> None:
+def test_what_cannot_be_said_is_withheld_and_its_money_released(each_home: Home) -> None:
+    home = each_home
     shop(home, items=[item("mug-1")], offers=[coupon(percent=10)])
     plan = plan_of(home)
     with home.ledger.read() as conn:
@@ -159,6 +161,17 @@ def test_a_reason_becomes_words_only_when_it_is_not_creepy(home: Home) -> None:
     for message in lines:
         assert "If you like Plain White Mug, this one may be for you too." in message.parts["body"]
         assert "en.reason.similar" in message.components
+
+
+def test_nobody_is_written_to_after_a_withdrawal(home: Home) -> None:
+    shop(home)
+    plan = plan_of(home)
+    with home.ledger.read() as conn:
+        left = sorted(conn.execute(select(outbox.c.customer).where(outbox.c.state == "planned")).scalars())[:3]
+    consented(home, left, granted=False, at=NOW)
+    done = compose(home, plan, now=NOW, seed=1)
+    assert done.reasons == {"no consent now: withdrawn": 3}
+    assert not {message.customer for message in stored(home).values()} & set(left)
 
 
 def test_a_missing_item_and_a_plan_of_another_shop(home: Home) -> None:

@@ -1,6 +1,7 @@
 """The verb: give every planned message of a plan its text, checked against fresh facts, or withhold it and say why.
 
-Messages become "ready" (or "withheld", their reservation released) in chunks, one ledger transaction each. A killed run loses
+Messages become "ready" (or "withheld", their reservation released) in chunks, one ledger transaction each. Consent and
+suppression are read again here: nobody's message is written after a withdrawal. A killed run loses
 nothing and doubles nothing: only rows that are still "planned" are taken up, and the same seed words them alike.
 """
 
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
+from tradewind.collect.consent import reason as stop
 from tradewind.compose import locales
 from tradewind.compose.base import Brief
 from tradewind.compose.facts import FRESH, Facts, Storefront, gather, unsellable
@@ -165,7 +167,9 @@ class _Run:
             done = conn.execute(select(func.count()).where(c.plan_id == plan_id, c.state != "planned")).scalar() or 0
         while True:
             query = (
-                select(c.message_id, c.decision_id, c.customer, c.channel, c.send_at, c.expires_at)
+                select(
+                    c.message_id, c.decision_id, c.customer, c.channel, c.send_at, c.expires_at, stop(c.customer, c.channel).label("stop")
+                )
                 .where(c.plan_id == plan_id, c.state == "planned", c.message_id > last)
                 .order_by(c.message_id)
                 .limit(CHUNK)
@@ -200,6 +204,8 @@ class _Run:
 
     def _one(self, plan_id: str, row: Mapping[str, Any], told: Mapping[str, Any], send_at: datetime) -> Message | str:
         """Return the message of one outbox row, or why there is none."""
+        if row["stop"]:
+            return f"no consent now: {row['stop']}"
         if told.get("missing"):
             return str(told["missing"])
         item, offer = self.material.items.get(told["item"]), self.material.offers.get(told["offer"])
