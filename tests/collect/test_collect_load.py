@@ -138,6 +138,28 @@ def test_a_replay_needs_objects(home: Home, tmp_path: Path, row: str | None, err
         replay(home, pa.table({"id": [name], "row": pa.array([row], pa.string())}), now=NOW)
 
 
+def test_a_replay_keeps_the_types_of_the_source(home: Home, tmp_path: Path) -> None:
+    base = folder(
+        tmp_path / "in", "", name="x.txt", mapping=MAPPING.replace('"*.csv"', '"*.parquet"').replace('"amount"', '{ sql = "amount * 2" }')
+    )
+    columns = {"id": ["e1"], "when": ["2026-01-02T00:00:00Z"], "who": ["ann"], "what": ["sale"], "sku": ["A"], "qty": [0], "amount": [1.5]}
+    pq.write_table(pa.table(columns), base / "x.parquet")
+    assert collect(home, base, now=NOW).rows_quarantined == 1
+    (held,) = quarantine_rows(home).to_pylist()
+    mended = json.loads(held["row"]) | {"qty": 1}
+    with pytest.raises(InputError, match=r'A mended row has amount = "much", but that column of the source holds DOUBLE'):
+        replay(home, pa.Table.from_pylist([{"id": held["id"], "row": json.dumps(mended | {"amount": "much"})}]), now=NOW)
+    assert replay(home, pa.Table.from_pylist([{"id": held["id"], "row": json.dumps(mended)}]), now=NOW).rows_stored == 1
+    assert events(home)[0]["value"] == 300
+
+
+def test_a_file_that_is_read_wrongly_is_refused_as_a_whole(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tradewind.collect.sources.base.MOST_BAD", 10)
+    with pytest.raises(InputError, match=r'"orders\.csv": more than 10 lines cannot be read, the first is line 2: 1 fields'):
+        load(home, tmp_path / "in", rows(*["wrong"] * 20))
+    assert quarantine_rows(home).num_rows == 0
+
+
 def test_a_replay_of_an_unknown_row_is_refused(home: Home) -> None:
     with pytest.raises(NotFound, match='no quarantined row "x"'):
         replay(home, pa.table({"id": ["x"], "row": ["{}"]}), now=NOW)

@@ -83,6 +83,14 @@ def test_near_duplicates_are_flagged_within_seconds(home: Home, tmp_path: Path) 
     assert "flagged" in found.consequence
 
 
+def test_rows_found_by_comparing_can_be_held(home: Home, tmp_path: Path) -> None:
+    mapping = MAPPING + '[source.rules.near_duplicates]\naction = "quarantine"\n'
+    load(home, tmp_path / "in", rows(sale(1), sale(2, at="2026-01-02T00:00:03Z")), mapping=mapping)
+    (held,) = quarantine_rows(home).to_pylist()
+    assert (held["rule"], held["field"], held["value"]) == ("near_duplicates", "at", "2026-01-02 00:00:03+00")
+    assert [row["id"] for row in events(home)] == ["e0001"]
+
+
 def test_bots_are_too_fast_or_too_regular(home: Home, tmp_path: Path) -> None:
     def look(number: int, who: str, second: float) -> str:
         return (

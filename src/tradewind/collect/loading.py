@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from tradewind.collect import people
 from tradewind.collect.mapping import InlineOffer, MappingFile, SourceMap
 from tradewind.collect.pipeline import Context, Outcome, line_checks, run
-from tradewind.collect.quarantine import QUARANTINE, bad_lines, held_rows
+from tradewind.collect.quarantine import write_bad_lines, write_held
 from tradewind.collect.relation import Relation
 from tradewind.collect.report import Check, CollectReport, Count
 from tradewind.collect.resolve import format_of
@@ -49,7 +50,7 @@ class Load:
         self.counts: list[Count] = []
         self.totals: dict[str, float] = {}
         self.assumptions: list[str] = list(mapping.assumptions)
-        self.held: list[pa.Table] = []
+        self.held: list[Path] = []  # files of quarantined rows
         self.seen: set[str] = set()  # reference tables with rows in this load
 
     def __enter__(self) -> Self:
@@ -87,17 +88,28 @@ class Load:
             for part in plugin("collect.sources", "jsonl").open(self.con, [path], source=source, scratch=folder):
                 self._part(part, source)
             return
+        self._part(self._mended(rows, how, folder / "rows.parquet"), source)
+
+    def _mended(self, rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], how: Mapping[str, Any], path: Path) -> Part:
+        """Mended rows with the types that the source had, at the places where they were."""
         names = tuple(dict.fromkeys(str(held["file"]) for held, _ in rows))
-        places = [position(names.index(held["file"]), held["line"], number) for number, (held, _) in enumerate(rows)]
-        pq.write_table(
-            pa.table({"j": pa.array([json.dumps(one, ensure_ascii=False) for _, one in rows]), "_pos": places}), folder / "rows.parquet"
-        )
-        columns = ", ".join(
-            f"try_cast(json_extract_string(j, {literal(json_path(name))}) AS {kind}) AS {quoted(name)}"
-            for name, kind in how["columns"].items()
-        )
-        sql = f"SELECT {columns}, _pos FROM read_parquet({literal(folder / 'rows.parquet')})"
-        self._part(Part(sql=sql, files=names, into=how["into"], money=how["money"]), source)
+        seen: Counter[tuple[str, int]] = Counter()
+        places = []
+        for held, _ in rows:
+            places.append(position(names.index(held["file"]), held["line"], seen[held["file"], held["line"]]))
+            seen[held["file"], held["line"]] += 1
+        pq.write_table(pa.table({"j": pa.array([json.dumps(one, ensure_ascii=False) for _, one in rows]), "_pos": places}), path)
+        texts = {name: f"json_extract_string(j, {literal(json_path(name))})" for name in how["columns"]}
+        for name, kind in how["columns"].items():
+            text = texts[name]
+            wrong = f"SELECT {text} FROM read_parquet({literal(path)}) WHERE {text} IS NOT NULL AND try_cast({text} AS {kind}) IS NULL"
+            found = self.con.execute(f"{wrong} LIMIT 1").fetchall()
+            if found:
+                raise InputError(
+                    f'A mended row has {name} = "{found[0][0]}", but that column of the source holds {kind}. Mend it once more.'
+                )
+        columns = ", ".join(f"try_cast({texts[name]} AS {kind}) AS {quoted(name)}" for name, kind in how["columns"].items())
+        return Part(sql=f"SELECT {columns}, _pos FROM read_parquet({literal(path)})", files=names, into=how["into"], money=how["money"])
 
     def mark_done(self, ids: Sequence[str]) -> None:
         """Take quarantined rows off the list."""
@@ -132,10 +144,7 @@ class Load:
 
     def finish(self) -> None:
         """Stage the quarantine."""
-        rows = pa.concat_tables(self.held) if self.held else QUARANTINE.empty_table()
-        if rows.num_rows:
-            path = self.staging.folder / "quarantine.parquet"
-            pq.write_table(rows, path, compression="zstd")
+        for path in self.held:
             self.staging.add_file("quarantine", path)
 
     def report(self, shown: str) -> CollectReport:
@@ -152,6 +161,11 @@ class Load:
             assumptions=tuple(self.assumptions),
             simulated=self.mapping.simulated,
         )
+
+    def _held(self) -> Path:
+        """The next file of quarantined rows."""
+        self.held.append(self.staging.folder / f"quarantine{len(self.held)}.parquet")
+        return self.held[-1]
 
     def _folder(self) -> Path:
         folder = self.scratch / str(len(list(self.scratch.iterdir())))
@@ -202,9 +216,9 @@ class Load:
         outcome = run(context, relation)
         new = self._store(outcome, source)
         if outcome.quarantined:
-            self.held.append(held_rows(relation, outcome.flaws, load_id=self.staging.load_id, now=self.now))
+            write_held(relation, outcome.flaws, self._held(), load_id=self.staging.load_id, now=self.now)
         if part.bad:
-            self.held.append(bad_lines(part.bad, load_id=self.staging.load_id, source=source.name, table=table, now=self.now))
+            write_bad_lines(part.bad, self._held(), load_id=self.staging.load_id, source=source.name, table=table, now=self.now)
         outcome.rows_in += len(part.bad) + sum(count for _, count in part.left_out)
         outcome.quarantined += len(part.bad)
         outcome.dropped += sum(count for _, count in part.left_out)

@@ -12,7 +12,7 @@ from tradewind.collect.draft import draft_mapping
 from tradewind.collect.reading import Reader, check_sql
 from tradewind.errors import InputError
 from tradewind.plugins import names
-from tradewind.schema import CAMPAIGNS, OFFERS, TABLES, Channel
+from tradewind.schema import OFFERS, TABLES, Channel
 
 __all__ = ["ColumnMap", "InlineOffer", "MappingFile", "Missing", "SourceMap", "draft_mapping", "load_mapping", "parse_mapping"]
 
@@ -252,7 +252,7 @@ def _offer(block: Reader) -> InlineOffer:
     block.only(*OFFERS.names, "items")
     offer, kind = block.text("offer", required=True), block.text("kind", required=True)
     terms = block.table("terms").data
-    times = {name: block.time(name) for name in CAMPAIGNS.names if name in ("starts_at", "ends_at")}
+    times = {name: block.time(name) for name in ("starts_at", "ends_at")}
     texts = {name: block.text(name) for name in ("campaign", "eligible", "title_zh", "title_en")}
     return InlineOffer(row={"offer": offer, "kind": kind, "terms": dict(terms), **times, **texts}, items=block.texts("items"))
 

@@ -16,6 +16,7 @@ from tradewind.collect.judge import shown_value
 from tradewind.collect.sources.base import KEPT, LINE_BITS, SUB_BITS, BadLine, literal, quoted
 from tradewind.errors import InputError, NotFound
 from tradewind.schema import TEXT, TIME
+from tradewind.types import micros
 
 if TYPE_CHECKING:
     from tradewind.collect.relation import Relation
@@ -43,36 +44,44 @@ QUARANTINE = pa.schema(
 PERSONAL = ("contacts",)  # tables whose values stay out of plain files, here too
 
 
-def held_rows(relation: Relation, flaws: Sequence[Flaw], *, load_id: str, now: datetime) -> pa.Table:
-    """The quarantined rows of the last :func:`tradewind.collect.pipeline.run`: one per row, its first fault first."""
-    con, source = relation.con, relation.source
+def write_held(relation: Relation, flaws: Sequence[Flaw], path: Path, *, load_id: str, now: datetime) -> None:
+    """Write the rows that the last :func:`tradewind.collect.pipeline.run` held to Parquet: one per row, its first fault first."""
+    source = relation.source.name
     masked = relation.table in PERSONAL
     original = {name: quoted("_was " + name) if name in source_typed(relation) else quoted(name) for name in relation.kinds}
-    row = (
-        "NULL"
-        if masked
-        else "CAST(to_json(struct_pack(" + ", ".join(f"{quoted(n)} := {sql}" for n, sql in original.items()) + ")) AS VARCHAR)"
-    )
-    types = json.dumps({"columns": original_types(relation), "into": relation.part.into, "money": relation.part.money}, ensure_ascii=False)
-    cases = " ".join(
-        f"WHEN {number} THEN {shown_value(relation, flaw.field, flaw.shown)}"
-        for number, flaw in enumerate(flaws)
-        if flaw.action == "quarantine"
-    )
-    value = "'***'" if masked else f"CASE shown {cases} ELSE {shown_value(relation, 'id', None)} END" if cases else "NULL::VARCHAR"
+    packed = ", ".join(f"{quoted(name)} := {sql}" for name, sql in original.items())
+    row = "NULL::VARCHAR" if masked else f"CAST(to_json(struct_pack({packed})) AS VARCHAR)"
+    how = json.dumps({"columns": original_types(relation), "into": relation.part.into, "money": relation.part.money}, ensure_ascii=False)
+    value = "'***'" if masked else _values(relation, flaws)
     files = "[" + ", ".join(map(literal, relation.part.files)) + f"][(_pos >> {LINE_BITS + SUB_BITS}) + 1]"
     first = (
-        "SELECT _pos, arg_min(field, shown) AS field, arg_min(rule, shown) AS rule, arg_min(reason, shown) AS reason, min(shown) AS shown, "
+        "SELECT _pos, arg_min(field, shown) AS field, arg_min(rule, shown) AS rule, min(shown) AS shown, "
         "string_agg(field || ' ' || reason, '; ' ORDER BY shown) AS reasons FROM held GROUP BY _pos"
     )
-    joins = "".join(relation.joins)
-    sql = (
-        f"SELECT {files} AS file, CAST((_pos >> {SUB_BITS}) & {(1 << LINE_BITS) - 1} AS BIGINT) AS line, rule, field, "
-        f"left({value}, {KEPT}) AS value, "
-        f"reasons AS reason, {row} AS row FROM {relation.rows}{joins} JOIN ({first}) AS first USING (_pos) ORDER BY _pos"
+    held = (
+        f"SELECT _pos, {files} AS file, CAST((_pos >> {SUB_BITS}) & {(1 << LINE_BITS) - 1} AS BIGINT) AS line, rule, field, "
+        f"left({value}, {KEPT}) AS value, reasons AS reason, {row} AS row "
+        f"FROM {relation.rows}{''.join(relation.joins)} JOIN ({first}) AS first USING (_pos)"
     )
-    found = con.sql(sql).to_arrow_table().to_pylist()
-    return _table(found, load_id=load_id, source=source.name, table=relation.table, types=types, now=now)
+    known = f'{literal(load_id)} AS load_id, {literal(source)} AS source, {literal(relation.table)} AS "table"'
+    named = f"concat_ws(chr(31), {literal(load_id)}, {literal(source)}, {literal(relation.table)}, file, _pos, row)"
+    sql = (
+        f'SELECT md5({named}) AS id, {known}, file, line, rule, field, value, reason, row, {literal(how)} AS "types", '
+        f"timezone('UTC', make_timestamp({micros(now)})) AS \"at\" FROM ({held}) ORDER BY _pos"
+    )
+    relation.con.execute(f"COPY ({sql}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)")
+
+
+def _values(relation: Relation, flaws: Sequence[Flaw]) -> str:
+    """SQL of what stands in the faulty field: by the broken condition, else (rows found by comparing) by the field."""
+    by_flaw = [
+        f"WHEN shown = {number} THEN {shown_value(relation, flaw.field, flaw.shown)}"
+        for number, flaw in enumerate(flaws)
+        if flaw.action == "quarantine"
+    ]
+    compared = relation.con.execute("SELECT DISTINCT field FROM held WHERE shown < 0 ORDER BY field").fetchall()
+    by_field = [f"WHEN field = {literal(name)} THEN {shown_value(relation, name, None)}" for (name,) in compared]
+    return f"CASE {' '.join([*by_flaw, *by_field])} END"
 
 
 def source_typed(relation: Relation) -> set[str]:
@@ -85,27 +94,20 @@ def original_types(relation: Relation) -> dict[str, str]:
     return {name: "VARCHAR" if name in source_typed(relation) else kind for name, kind in relation.kinds.items()}
 
 
-def bad_lines(bad: Sequence[BadLine], *, load_id: str, source: str, table: str, now: datetime) -> pa.Table:
-    """Lines that never became rows."""
-    found = [
-        {"file": one.file, "line": one.line, "rule": one.rule, "field": one.field, "value": one.value, "reason": one.reason, "row": None}
-        for one in bad
-    ]
-    return _table(found, load_id=load_id, source=source, table=table, types=None, now=now)
-
-
-def _table(rows: Sequence[dict[str, Any]], *, load_id: str, source: str, table: str, types: str | None, now: datetime) -> pa.Table:
-    for row in rows:
-        content = row["row"] if row["row"] is not None else row["value"]
-        named = json.dumps([load_id, source, table, row["file"], row["line"], content], ensure_ascii=False)
-        row |= {
-            "id": hashlib.sha256(named.encode("utf-8", "replace")).hexdigest()[:32],
+def write_bad_lines(bad: Sequence[BadLine], path: Path, *, load_id: str, source: str, table: str, now: datetime) -> None:
+    """Write lines that never became rows to Parquet."""
+    rows = []
+    for one in bad:
+        named = chr(31).join([load_id, source, table, one.file, str(one.line), one.value]).encode("utf-8", "replace")
+        known = {
+            "id": hashlib.md5(named, usedforsecurity=False).hexdigest(),
             "load_id": load_id,
             "source": source,
             "table": table,
+            "at": now,
         }
-        row |= {"types": types, "at": now}
-    return pa.Table.from_pylist(list(rows), schema=QUARANTINE)
+        rows.append({**known, **{name: getattr(one, name) for name in ("file", "line", "rule", "field", "value", "reason")}})
+    pq.write_table(pa.Table.from_pylist(rows, schema=QUARANTINE), path, compression="zstd")
 
 
 def quarantine_rows(home: Home, *, all_rows: bool = False) -> pa.Table:
@@ -113,7 +115,7 @@ def quarantine_rows(home: Home, *, all_rows: bool = False) -> pa.Table:
     files = home.log.files("quarantine")
     if not files:
         return QUARANTINE.empty_table()
-    table = pa.concat_tables([pq.read_table(path, schema=QUARANTINE) for path in files])
+    table = pa.concat_tables([pq.read_table(path).cast(QUARANTINE) for path in files])
     done: set[str] = set()
     for path in home.log.files("quarantine_done"):
         done |= set(pq.read_table(path)["id"].to_pylist())

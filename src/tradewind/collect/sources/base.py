@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SUB_BITS, LINE_BITS = 16, 32
 MAX_FILES = 1 << (63 - SUB_BITS - LINE_BITS)
 MAX_LINE = 16 * 1024 * 1024  # bytes; a longer line is quarantined, it is no record of a shop
+MOST_BAD = 100_000  # unreadable lines of a source; more mean that it is read in the wrong way
 KEPT = 1000  # characters of an unreadable line that quarantine keeps
 
 
@@ -90,6 +91,17 @@ def position(number: int, line: int, sub: int = 0) -> int:
 def place(pos: int) -> tuple[int, int]:
     """File number and line of a ``_pos``."""
     return pos >> (LINE_BITS + SUB_BITS), (pos >> SUB_BITS) & ((1 << LINE_BITS) - 1)
+
+
+def note_bad(bad: list[BadLine], line: BadLine) -> None:
+    """Keep a bad line; raises InputError when there are so many that the file as a whole is read wrongly."""
+    bad.append(line)
+    if len(bad) > MOST_BAD:
+        one = bad[0]
+        raise InputError(
+            f'"{one.file}": more than {MOST_BAD:,} lines cannot be read, the first is line {one.line}: {one.reason}. '
+            "Is that its format, encoding and delimiter? Nothing was loaded."
+        )
 
 
 def refuse_empty(path: Path) -> None:

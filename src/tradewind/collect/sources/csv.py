@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tradewind.collect.sources._text import Text, as_utf8, inspect, lines, unpack
-from tradewind.collect.sources.base import KEPT, MAX_LINE, SUB_BITS, BadLine, Part, listed, literal, position
+from tradewind.collect.sources.base import KEPT, MAX_LINE, SUB_BITS, BadLine, Part, listed, literal, note_bad, position
 from tradewind.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _slow(text: Text, *, header: list[str], delimiter: str, number: int, target:
         for line, record in _records(text, header, delimiter, bad):
             fault = _fault(text, header, line, record)
             if fault:
-                bad.append(fault)
+                note_bad(bad, fault)
                 continue
             rows.append([*(value or None for value in record), position(number, line)])
             held += sum(map(len, record)) + len(record)
@@ -172,7 +172,7 @@ def _pull(source: Iterator[tuple[int, str]], waiting: deque[tuple[int, str]]) ->
 def _readable(text: Text, bad: list[BadLine]) -> Iterator[tuple[int, str]]:
     for number, line, fault in lines(text):
         if fault and number > 1:
-            bad.append(BadLine(text.name, number, "", line, fault))
+            note_bad(bad, BadLine(text.name, number, "", line, fault))
         else:
             yield number, line
 

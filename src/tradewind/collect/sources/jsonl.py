@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tradewind.collect.sources import _ga4, _segment
 from tradewind.collect.sources._text import Text, inspect, lines, unpack
-from tradewind.collect.sources.base import KEPT, BadLine, Part, json_path, literal, place, position, quoted
+from tradewind.collect.sources.base import KEPT, MOST_BAD, BadLine, Part, json_path, listed, literal, note_bad, place, position, quoted
 from tradewind.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SEGMENT_TYPES = ("track", "identify", "page", "screen", "group", "alias")
 BATCH = 32 * 1024 * 1024  # characters
+OBJECT = "(CASE WHEN json_valid(j) THEN json_type(j) = 'OBJECT' ELSE false END)"
+MOST_KEYS = 2_000
 LOOK_AT = 200  # lines that decide what a file holds
 
 
@@ -47,7 +49,7 @@ class Jsonl:
                 if text.guessed and text.encoding not in ("utf-8", "utf-8-sig"):
                     notes.append(f'{name} was read as {text.encoding} (a guess from its bytes; declare encoding = "{text.encoding}")')
         names = tuple(text.name for text in texts)
-        bad += _no_objects(con, [path for paths in shapes.values() for path in paths], names)
+        _no_objects(con, [path for paths in shapes.values() for path in paths], names, bad)
         parts: list[Part] = []
         for shape, paths in sorted(shapes.items()):
             notes.append(f"{len(paths)} file(s) read as {shape}")
@@ -74,7 +76,7 @@ def _read(text: Text, *, number: int, target: Path, bad: list[BadLine]) -> list[
     with pq.ParquetWriter(target, schema, compression="lz4") as writer:
         for line, value, fault in lines(text):
             if fault:
-                bad.append(BadLine(text.name, line, "", value, fault))
+                note_bad(bad, BadLine(text.name, line, "", value, fault))
             elif value := value.strip():
                 rows.append(value)
                 places.append(position(number, line))
@@ -117,27 +119,31 @@ def _shape_of(value: dict[str, Any]) -> str:
     return "plain records"
 
 
-def _no_objects(con: duckdb.DuckDBPyConnection, paths: Sequence[Path], names: Sequence[str]) -> list[BadLine]:
-    """Lines that are text but no JSON object."""
-    if not paths:
-        return []
+def _no_objects(con: duckdb.DuckDBPyConnection, paths: Sequence[Path], names: Sequence[str], bad: list[BadLine]) -> None:
+    """Add the lines that are text but no JSON object."""
     rows = con.execute(
-        f"SELECT _pos, left(j, {KEPT}), json_valid(j) FROM read_parquet([{', '.join(map(literal, paths))}]) "
-        "WHERE NOT json_valid(j) OR json_type(j) <> 'OBJECT' ORDER BY _pos"
+        f"SELECT _pos, left(j, {KEPT}), json_valid(j) FROM read_parquet({listed(paths)}) "
+        f"WHERE NOT {OBJECT} ORDER BY _pos LIMIT {MOST_BAD + 1}"
     ).fetchall()
-    return [
-        BadLine(names[place(pos)[0]], place(pos)[1], "", head, "the line holds JSON, but no object" if valid else "the line is no JSON")
-        for pos, head, valid in rows
-    ]
+    for pos, head, valid in rows:
+        number, line = place(pos)
+        note_bad(bad, BadLine(names[number], line, "", head, "the line holds JSON, but no object" if valid else "the line is no JSON"))
 
 
 def _records(con: duckdb.DuckDBPyConnection, objects: str) -> str:
-    """One text column per key; values that are lists or objects stay JSON text."""
-    found = con.execute(f"SELECT DISTINCT unnest(json_keys(j)) AS key FROM ({objects}) ORDER BY key").fetchall()
-    columns = "".join(
-        f"json_extract_string(j, {literal(json_path(key))}) AS {quoted(key)}, " for (key,) in found if not key.startswith("_pos")
+    """One text column per key, whatever its case; values that are lists or objects stay JSON text."""
+    keys = [key for (key,) in con.execute(f"SELECT DISTINCT unnest(json_keys(j)) AS key FROM ({objects}) ORDER BY key").fetchall()]
+    columns: dict[str, list[str]] = {}
+    for key in keys:
+        columns.setdefault(key.lower(), []).append(key)
+    if len(columns) > MOST_KEYS:
+        raise InputError(f"The records have {len(columns):,} different keys; at most {MOST_KEYS:,} become columns. Are the keys ids?")
+    values = "".join(
+        f"coalesce({', '.join(f'json_extract_string(j, {literal(json_path(key))})' for key in same)}) AS {quoted(same[0])}, "
+        for name, same in columns.items()
+        if not name.startswith("_pos")
     )
-    return f"SELECT {columns}_pos FROM ({objects})"
+    return f"SELECT {values}_pos FROM ({objects})"
 
 
 PLUGIN = Jsonl()
