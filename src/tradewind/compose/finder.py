@@ -51,46 +51,51 @@ class Finder:
     @cached_property
     def keys(self) -> frozenset[str] | None:
         """Letters of which a text holds some when it has a hit; None when that cannot be told."""
-        always, keys, _ = self._groups
-        return None if always else keys
+        return None if self._index.always else self._index.keys
 
     @cached_property
-    def _groups(self) -> tuple[list[re.Pattern[str]], frozenset[str], list[_Group]]:
-        """Patterns that must always be tried; a few letters of each necessary text; and the rest by their texts."""
-        alike: dict[frozenset[str] | None, list[str]] = {}
+    def _index(self) -> _Index:
+        always: list[str] = []
+        alike: dict[frozenset[str], list[str]] = {}
         for pattern in (branch for text in self.patterns for branch in branches(text)):
             letters = necessary(pattern, self.flags)
-            alike.setdefault(None if letters is None else frozenset(letters), []).append(pattern)
-        always = [re.compile("|".join(alike.pop(None)), self.flags)] if None in alike else []
-        groups = [
-            _Group(frozenset(map(_key, texts)), tuple(texts), re.compile("|".join(group), self.flags))
-            for texts, group in alike.items()
-            if texts is not None
-        ]
-        return always, frozenset().union(*(group.keys for group in groups)), groups
+            (always if letters is None else alike.setdefault(frozenset(letters), [])).append(pattern)
+        places: dict[str, list[tuple[str, int]]] = {}
+        for place, texts in enumerate(alike):
+            for piece in texts:
+                places.setdefault(_key(piece), []).append((piece, place))
+        return _Index(
+            [re.compile("|".join(always), self.flags)] if always else [],
+            frozenset(places),
+            places,
+            [re.compile("|".join(group), self.flags) for group in alike.values()],
+        )
 
     def hits(self, text: str, folded: Folded | None = None) -> list[re.Match[str]]:
         """Return the matches in reading order, of overlapping ones the first and longest.
 
         ``folded`` belongs to the same text, where the caller has it.
         """
-        always, keys, groups = self._groups
+        index = self._index
         folded = Folded(text) if folded is None else folded
-        found = [hit for pattern in always for hit in pattern.finditer(text)]
-        if not folded.grams.isdisjoint(keys):
-            for group in groups:
-                if not folded.grams.isdisjoint(group.keys) and any(piece == DIGIT or piece in folded.text for piece in group.pieces):
-                    found += group.pattern.finditer(text)
+        found = [hit for pattern in index.always for hit in pattern.finditer(text)]
+        near = folded.grams & index.keys
+        if near:
+            whole = folded.text
+            there = {place for key in near for piece, place in index.places[key] if piece == DIGIT or piece in whole}
+            for place in sorted(there):
+                found += index.patterns[place].finditer(text)
         if len(found) < 2:
             return found
         found.sort(key=lambda hit: (hit.start(), -hit.end()))
         return [hit for place, hit in enumerate(found) if not place or hit.start() >= max(other.end() for other in found[:place])]
 
 
-class _Group(NamedTuple):
+class _Index(NamedTuple):
+    always: list[re.Pattern[str]]  # tried in every text
     keys: frozenset[str]
-    pieces: tuple[str, ...]
-    pattern: re.Pattern[str]
+    places: dict[str, list[tuple[str, int]]]  # key -> necessary texts with it, and the pattern that needs one of them
+    patterns: list[re.Pattern[str]]
 
 
 def _key(piece: str) -> str:
