@@ -168,3 +168,10 @@ def test_processes_that_make_one_shop_at_once_agree_on_its_salt(tmp_path: Path) 
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"}) for _ in range(2)]
     assert len({run.communicate(timeout=60)[0] for run in runs}) == 1
     assert [run.returncode for run in runs] == [0, 0]
+
+
+def test_the_url_of_a_shop_is_an_address(home: Home) -> None:
+    home.save_settings(replace(home.settings, url="https://harbour.example"))
+    assert home.settings.url == "https://harbour.example"
+    with pytest.raises(InputError, match='Setting "url" must be an address'):
+        home.save_settings(replace(home.settings, url="harbour"))
