@@ -49,13 +49,14 @@ def random_events(seed: int, n: int) -> list[dict[str, Any]]:
     for number in rng.permutation(n):
         at = pick(EDGES) if rng.random() < 0.5 else AS_OF - timedelta(minutes=int(rng.integers(-60 * 24 * 20, 60 * 24 * 400)))
         value = None if rng.random() < 0.2 else int(rng.integers(0, 10_000))
-        row = event(int(number), at, kind=str(pick(KINDS)), customer=pick(CUSTOMERS), item=pick(ITEMS), value=value)
+        who = pick(CUSTOMERS) if rng.random() < 0.7 else f"few {rng.integers(30)}"
+        row = event(int(number), at, kind=str(pick(KINDS)), customer=who, item=pick(ITEMS), value=value)
         row["quantity"] = pick((None, 1.0, 2.0, 3.0, 0.5, 0.0))
         row["discount"] = pick((None, 0, 0, 99))
         row["order_id"] = pick((None, "o1", "o2", "o3"))
         row["currency"] = pick((None, "EUR", "EUR"))
         row["channel"] = pick((None, "email", "sms", "push", "carrier pigeon"))
-        row["decision_id"] = pick((None, "d1", "d2", "d3", "d4"))
+        row["decision_id"] = pick((None, f"d{rng.integers(9)}"))
         rows.append(row)
     return rows
 
