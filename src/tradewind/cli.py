@@ -1,8 +1,8 @@
 """The command line: one command per verb, and run, demo, explain, map, doctor.
 
-Every command takes ``--json``: then standard output is one JSON object and nothing else. Errors go to standard error and
-say what to do next; exit codes: 2 for input that you can mend, 3 for a shop that is not in the right state, 4 for a
-failure that may pass when tried again, 1 for anything else.
+Every command takes ``--json``: then standard output is one JSON object and nothing else, also when something fails
+(``error`` and ``message``). Errors go to standard error and say what to do next; exit codes: 2 for input that you can mend,
+3 for a shop that is not in the right state, 4 for a failure that may pass when tried again, 1 for anything else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -39,12 +39,23 @@ ShopUrl = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 PlanId = Annotated[str | None, typer.Option("--plan", help="Which plan; the newest when left out.", metavar="ID")]
 AsOf = Annotated[
-    str | None, typer.Option("--as-of", help="Only what happened before this time counts (ISO 8601); default: now.", metavar="TIME")
+    str | None,
+    typer.Option(
+        "--as-of", help="Only what happened before this time counts (ISO 8601); default: just after the last event.", metavar="TIME"
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of", help="Only what happened before this time counts (ISO 8601); default: the end of the window, or now.", metavar="TIME"
+    ),
 ]
 Mapping = Annotated[Path | None, typer.Option("--mapping", help="How the files' columns become Tradewind's (TOML); see tradewind map.")]
 Seed = Annotated[int, typer.Option("--seed", help="Same log and same seed give the same decisions.")]
 
-EXIT_INPUT, EXIT_STATE, EXIT_TRANSIENT, EXIT_OTHER = 2, 3, 4, 1
+Usage: type[Exception] = typer.BadParameter.__mro__[2]  # Click's exception for a wrong command line; Typer brings a Click of its own
+
+EXIT_INPUT, EXIT_STATE, EXIT_TRANSIENT, EXIT_OTHER, EXIT_INTERRUPTED = 2, 3, 4, 1, 130
 
 
 @contextmanager
@@ -71,6 +82,15 @@ def _progress(label: str, *, quiet: bool) -> Iterator[Callable[[float, str], Non
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=1.0)
         yield lambda share, what: bar.update(task, completed=share, description=f"{label}: {what}" if what else label)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {path}: {error.strerror}. Give a file in a folder that exists and that you may write to."
+        ) from error
 
 
 def _say(value: Any, text: str, *, as_json: bool) -> None:
@@ -180,7 +200,7 @@ def deliver(
 def measure(
     shop: ShopUrl = ".",
     plan: PlanId = None,
-    as_of: AsOf = None,
+    as_of: Until = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -189,9 +209,9 @@ def measure(
 
     with _open(shop) as opened:
         report = opened.measure(opened.plan(plan), as_of=as_of)
+        if html is not None:
+            _write(html, to_html(report))
         opened.collect(report.outcomes)
-    if html is not None:
-        html.write_text(to_html(report), encoding="utf-8")
     _say(json.loads(to_json(report)), to_text(report), as_json=as_json)
 
 
@@ -219,9 +239,12 @@ def run(
     as_json: Json = False,
 ) -> None:
     """From a shop's raw files to a plan with checked texts: collect, learn, decide, compose. Sends nothing."""
+    from tradewind.asked import whole_run
     from tradewind.measure.report import to_json, to_text
     from tradewind.measure.words import plan_text
+    from tradewind.plugins import names
 
+    whole_run(budget_text=budget, holdout=holdout, recommend=recommend, known=names("learn"), locale=locale)
     done: dict[str, Any] = {}
     with _open(shop, create=True) as opened, _progress("run", quiet=as_json) as progress:
         collected = opened.collect(source, mapping=mapping, progress=progress)
@@ -260,14 +283,14 @@ def doctor(shop: ShopUrl = ".", as_json: Json = False) -> None:
     from tradewind.doctor import examine
 
     checks = examine(shop)
-    _say([check.to_dict() for check in checks], "\n".join(check.to_text() for check in checks), as_json=as_json)
+    _say({"checks": [check.to_dict() for check in checks]}, "\n".join(check.to_text() for check in checks), as_json=as_json)
     if any(check.level == "FAIL" for check in checks):
         raise typer.Exit(EXIT_STATE)
 
 
-def exit_code(error: TradewindError) -> int:
+def exit_code(error: BaseException) -> int:
     """The exit code of an error: 2 input, 3 state, 4 transient, 1 the rest."""
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | Usage):
         return EXIT_INPUT
     if isinstance(error, StateError):
         return EXIT_STATE
@@ -275,14 +298,34 @@ def exit_code(error: TradewindError) -> int:
 
 
 def main() -> None:
-    """Run the command line; errors that Tradewind raises on purpose are printed without a trace."""
+    """Run the command line. What Tradewind raises on purpose, and what the machine refuses, is printed without a trace.
+
+    With ``--json`` the last word is always one JSON object, also for a wrong option and for a defect of Tradewind itself
+    (whose trace goes to standard error).
+    """
+    machine = "--json" in sys.argv
     try:
-        app()
-    except TradewindError as error:
-        if "--json" in sys.argv:
-            typer.echo(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise SystemExit(exit_code(error)) from None
+        code = app(standalone_mode=not machine)
+    except (TradewindError, OSError) as error:
+        _fail(error, str(error), machine=machine)
+    except Usage as error:
+        said = error.format_message()  # type: ignore[attr-defined]
+        _fail(error, f"{said} Run the command with --help to see what it takes.", machine=machine)
+    except typer.Abort:
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    except Exception as error:
+        if machine:
+            typer.echo(json.dumps({"error": "Defect", "message": f"{type(error).__name__}: {error}"}, ensure_ascii=False))
+        raise
+    raise SystemExit(code)
+
+
+def _fail(error: Exception, message: str, *, machine: bool) -> NoReturn:
+    name = "InputError" if isinstance(error, Usage) else type(error).__name__
+    if machine:
+        typer.echo(json.dumps({"error": name, "message": message}, ensure_ascii=False))
+    typer.echo(f"{name}: {message}", err=True)
+    raise SystemExit(exit_code(error)) from None
 
 
 if __name__ == "__main__":

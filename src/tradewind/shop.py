@@ -9,8 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from tradewind import asked
 from tradewind.errors import InputError, StateError, unknown
-from tradewind.types import Report, Section, money, utc
+from tradewind.types import Report, Section, utc
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, str], None]
 
-CHANNEL_COSTS = {"email": 1, "sms": 5, "push": 1, "inapp": 0}  # minor units a contact, unless the caller says otherwise
 SHORTLIST = 20  # items per customer that the recommender hands to the decision
 TEST_DAYS = 28  # of the global time split when models are compared
 
@@ -43,7 +43,7 @@ class Shop:
     """
 
     def __init__(self, home: Home, *, now: Callable[[], datetime] | None = None) -> None:
-        self.home = home
+        self._home: Home | None = home
         self.now = now or (lambda: datetime.now(UTC))
 
     @classmethod
@@ -59,9 +59,18 @@ class Shop:
 
         return cls(Home.open(url, create=create), now=now)
 
+    @property
+    def home(self) -> Home:
+        """The shop's folder, ledger and tables; raises StateError once the shop is closed."""
+        if self._home is None:
+            raise StateError("This shop is closed. Open it again with Shop.open, and work inside the with block.")
+        return self._home
+
     def close(self) -> None:
         """Let go of files and connections; safe to call twice."""
-        self.home.close()
+        if self._home is not None:
+            self._home.close()
+            self._home = None
 
     def __enter__(self) -> Self:
         return self
@@ -70,7 +79,7 @@ class Shop:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Shop({str(self.home.root)!r})"
+        return "Shop(closed)" if self._home is None else f"Shop({str(self._home.root)!r})"
 
     # -- collect ------------------------------------------------------------------------------------------------------
 
@@ -91,11 +100,13 @@ class Shop:
             report = collect_table(self.home, source, now=self.now())
             if report.counts[0].table == "outcomes":
                 settle_matured(self.home, source)
+        elif not isinstance(source, str | Path):
+            raise InputError(f"collect takes a path, a database URL or a pyarrow.Table; got {type(source).__name__}.")
         else:
             from tradewind.collect.ingest import collect
 
             report = collect(self.home, source, mapping=mapping, now=self.now(), progress=progress)
-        if any(count.table == "events" and count.stored for count in report.counts):
+        if any(count.table == "events" for count in report.counts):  # also after a load that is done: it may have been killed here
             withdraw_from_log(self.home)
         return report
 
@@ -123,7 +134,7 @@ class Shop:
         from tradewind.learn.sequences import sequences
 
         step = progress or _quiet
-        cut = self._cut(as_of)
+        cut = asked.cut(self.home, as_of, now=self.now())
         model = self._recommender(recommend, size=size, epochs=epochs, seed=seed, known=plugins.names("learn"))
         step(0.05, "reading histories")
         log = sequences(self.home.tables, as_of=cut)
@@ -133,7 +144,7 @@ class Shop:
         card = {"recommend": recommend, "params": model.params(), "customers": len(log), "items": len(model.items), "events": len(log.at)}
         version = publish(self.home, "recommend", model.save, as_of=cut, card=card, now=self.now())
         step(0.9, "fitting the value of offers")
-        value = self._fit_value()
+        value = self._fit_value(cut)
         from tradewind.learn.report import learned
 
         return learned(log, version, value_rows=value.rows, as_of=cut, more=sections)
@@ -145,7 +156,7 @@ class Shop:
         from tradewind.learn.base import Recommender
 
         if name not in known:
-            raise unknown("recommender", name, known)
+            raise unknown("recommender", str(name), known)
         kind = plugins.load("learn", name, what="recommender")
         assert issubclass(kind, Recommender)
         takes = inspect.signature(kind).parameters
@@ -167,17 +178,16 @@ class Shop:
             progress=lambda share, what: progress(0.05 + 0.35 * share, what),
         )
 
-    def _fit_value(self) -> ValueModel:
+    def _fit_value(self, cut: datetime) -> ValueModel:
+        import pyarrow.compute as pc
+
         from tradewind.decide.plan import Plan
         from tradewind.decide.value import ValueModel
         from tradewind.learn.registry import publish
 
         outcomes = self.home.tables.to_arrow(self.home.tables.get("outcomes"))
+        outcomes = outcomes.filter(pc.less_equal(outcomes["at"], cut))  # a window that ends at the cut has been seen
         model = ValueModel()
-        if outcomes.num_rows == 0:
-            return model
-        import pyarrow.compute as pc
-
         logs = []
         for plan_id in pc.unique(outcomes["plan_id"]).to_pylist():
             mine = outcomes.filter(pc.equal(outcomes["plan_id"], plan_id))
@@ -185,7 +195,7 @@ class Shop:
                 logs.append((Plan.load(self.home, plan_id), mine))
         if logs:
             model = model.fit(logs)
-            last = max(utc(plan.meta["as_of"]) for plan, _ in logs)
+            last = max(utc(pc.max(mine["at"]).as_py()) for _, mine in logs)
             publish(self.home, "value", model.save, as_of=last, card={"plans": len(logs), "rows": model.rows}, now=self.now())
         return model
 
@@ -215,19 +225,24 @@ class Shop:
             Nothing was learned yet, or there is no event at all.
         """
         from tradewind.collect.consent import Consents
+        from tradewind.collect.withdrawals import withdraw_from_log
         from tradewind.decide.policy import Request, decide
         from tradewind.decide.read import read_offers
         from tradewind.learn.profiles import profiles
 
         step = progress or _quiet
-        cut = self._cut(as_of)
-        amount, currency = self._budget(budget)
-        costs = self._channels(channels)
+        amount, currency = asked.budget(budget, currency=self.home.settings.currency)
+        costs = asked.channels(channels)
+        wanted = read_offers(self.home.tables, only=asked.several(offers))
+        cut = asked.cut(self.home, as_of, now=self.now())
+        withdraw_from_log(self.home)  # what came through the inbox counts, too
         step(0.1, "profiles")
         people = profiles(self.home.tables, as_of=cut)
+        if people.num_rows == 0:
+            raise StateError(f"Nobody to decide for: no event before {cut:%Y-%m-%d %H:%M} UTC and no row of customers names a customer.")
         step(0.4, "shortlists")
         shortlist = self._shortlist(cut)
-        step(0.7, "offers")
+        step(0.7, "choosing")
         allowed = Consents(self.home).sendable()
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -236,7 +251,7 @@ class Shop:
             Request(
                 as_of=cut,
                 profiles=people,
-                offers=read_offers(self.home.tables, only=offers),
+                offers=wanted,
                 items=self.home.tables.to_arrow(self.home.tables.get("items")),
                 allowed=allowed.filter(pc.is_in(allowed["channel"], value_set=pa.array(list(costs)))),
                 channels=costs,
@@ -246,7 +261,7 @@ class Shop:
                 seed=seed,
                 shortlist=shortlist,
                 holdout=holdout,
-                model=self._value(),
+                model=self._value(cut),
                 window_days=window_days,
                 margin=self.home.settings.margin,
                 zone=self.home.settings.zone,
@@ -263,7 +278,7 @@ class Shop:
         from tradewind.learn.registry import active
         from tradewind.learn.sequences import sequences
 
-        model = base.load(active(self.home, "recommend").path)
+        model = base.load(active(self.home, "recommend", before=cut).path)
         histories = sequences(self.home.tables, as_of=cut)
         items = self.home.tables.to_arrow(
             self.home.tables.get("items").select("item", "price", "stock", "available_from", "available_until")
@@ -279,45 +294,13 @@ class Shop:
         ranking = model.recommend(histories, k=SHORTLIST, exclude_seen=["purchase"], allowed=allowed)
         return ranking.table()
 
-    def _value(self) -> ValueModel | None:
+    def _value(self, cut: datetime) -> ValueModel | None:
         from tradewind.decide.value import ValueModel
-        from tradewind.learn.registry import active
+        from tradewind.learn.registry import active, learned
 
-        try:
-            version = active(self.home, "value")
-        except StateError:
+        if not learned(self.home, "value"):
             return None  # no outcome yet: the plan says that its values are the prior
-        return ValueModel.load(version.path)
-
-    def _budget(self, budget: str) -> tuple[int, str]:
-        known = self.home.settings.currency
-        if known is None:
-            raise StateError("The shop has no currency yet. Collect its data first; the mapping file says the currency.")
-        if budget.strip() in ("", "0"):
-            return 0, known
-        amount, currency = money(budget, what="budget")
-        if currency != known:
-            raise InputError(f"budget: the shop sells in {known}; got {currency}. Give the budget in {known}.")
-        return amount, currency
-
-    def _channels(self, channels: Sequence[str] | Mapping[str, int] | None) -> dict[str, int]:
-        if isinstance(channels, Mapping):
-            return dict(channels)
-        for name in channels or ():
-            if name not in CHANNEL_COSTS:
-                raise unknown("channel", name, CHANNEL_COSTS)
-        return {name: CHANNEL_COSTS[name] for name in (channels or CHANNEL_COSTS)}
-
-    def _cut(self, as_of: datetime | str | None) -> datetime:
-        self.home.log.compact(now=self.now())  # what waits in the inbox counts, too
-        if as_of is not None:
-            return utc(as_of, what="as_of")
-        events = self.home.tables.events()
-        last = self.home.tables.to_arrow(events.aggregate(at=events.at.max()))["at"][0].as_py()
-        if last is None:
-            raise StateError(f"The shop has no events yet. Run: tradewind collect FILES --shop {self.home.root}")
-        found: datetime = last
-        return found + timedelta(microseconds=1)
+        return ValueModel.load(active(self.home, "value", before=cut).path)
 
     # -- plans --------------------------------------------------------------------------------------------------------
 
@@ -334,14 +317,10 @@ class Shop:
         from tradewind.decide.plan import Plan
         from tradewind.engine.ledger import plans
 
+        newest = select(plans.c.plan_id).order_by(plans.c.created_at.desc(), plans.c.as_of.desc(), plans.c.plan_id)
         with self.home.ledger.read() as connection:
-            known = connection.execute(select(plans.c.plan_id).order_by(plans.c.created_at.desc())).scalars().all()
-        if not known:
-            raise StateError(f"The shop has no plan yet. Run: tradewind decide --shop {self.home.root}")
-        found = [one for one in known if plan_id is None or one.startswith(plan_id)]
-        if not found or (plan_id is not None and len(found) > 1):
-            raise unknown("plan", str(plan_id), known)
-        return Plan.load(self.home, found[0])
+            known = connection.execute(newest).scalars().all()
+        return Plan.load(self.home, asked.one_plan(known, plan_id, home=self.home))
 
     # -- compose, deliver, measure ------------------------------------------------------------------------------------
 
@@ -352,7 +331,7 @@ class Shop:
         """
         from tradewind.compose.compose import compose
 
-        return compose(self.home, plan, locale=locale, now=self.now() if at is None else utc(at, what="at"), seed=seed)
+        return compose(self.home, asked.is_plan(plan), locale=locale, now=self.now() if at is None else utc(at, what="at"), seed=seed)
 
     def deliver(
         self,
@@ -367,16 +346,19 @@ class Shop:
         ``"file"`` writes JSON lines into the shop's ``outbox`` folder, ``"console"`` prints, ``"smtp"`` is set up from the
         environment (``docs/deliver.md``).
         """
+        from tradewind.deliver.channels.base import Channel
         from tradewind.deliver.channels.outbox import Outbox
         from tradewind.deliver.deliver import channel, deliver
 
         if dry_run:
-            return deliver(self.home, plan.plan_id, channels=Outbox(), now=self.now, dry_run=True, progress=progress)
+            return deliver(self.home, asked.is_plan(plan).plan_id, channels=Outbox(), now=self.now, dry_run=True, progress=progress)
+        if not isinstance(to, str | Channel | Mapping):
+            raise InputError(f"deliver: to must be the name of a sender, a Channel, or a mapping of channels to them; got {to!r}.")
         if not isinstance(to, str):
-            return deliver(self.home, plan.plan_id, channels=to, now=self.now, progress=progress)
+            return deliver(self.home, asked.is_plan(plan).plan_id, channels=to, now=self.now, progress=progress)
         with channel(self.home, to, environment=os.environ) as made:
             senders = {"email": made} if to == "smtp" else made  # SMTP carries e-mail only; the rest waits for its own sender
-            return deliver(self.home, plan.plan_id, channels=senders, now=self.now, progress=progress)
+            return deliver(self.home, asked.is_plan(plan).plan_id, channels=senders, now=self.now, progress=progress)
 
     def measure(
         self, plan: Plan, *, as_of: datetime | str | None = None, truth: float | None = None, more: Sequence[Section] = ()
@@ -384,9 +366,9 @@ class Shop:
         """What a plan earned against its holdout; ``as_of`` defaults to the end of its window, or now when that is earlier."""
         from tradewind.measure.measure import measure
 
+        start = utc(asked.is_plan(plan).meta["as_of"])
         if as_of is None:
-            end = utc(plan.meta["as_of"]) + timedelta(days=float(plan.meta["window_days"]))
-            cut = min(end, self.now())
-        else:
-            cut = utc(as_of, what="as_of")
+            cut = min(start + timedelta(days=float(plan.meta["window_days"])), self.now())
+        elif (cut := asked.past(as_of, now=self.now())) <= start:
+            raise InputError(f"as_of: the plan is of {start:%Y-%m-%d %H:%M} UTC; nothing can follow earlier. Give a later time, or none.")
         return measure(self.home, plan, as_of=cut, truth=truth, more=more)

@@ -30,6 +30,8 @@ def utc(value: datetime | str, *, what: str = "time") -> datetime:
         except ValueError:
             raise InputError(f'{what}: "{value}" is not an ISO 8601 time. Write for example 2026-03-01 or 2026-03-01T09:00:00Z.') from None
         value = parsed.replace(tzinfo=UTC) if len(value) == 10 else parsed
+    if not isinstance(value, datetime):
+        raise InputError(f"{what}: give a datetime with a zone or an ISO 8601 text such as 2026-03-01T09:00:00Z; got {value!r}.")
     if value.tzinfo is None:
         raise InputError(f"{what}: {value.isoformat()} has no time zone. Add one, for example +00:00 or Z.")
     return value.astimezone(UTC)
@@ -215,7 +217,8 @@ def money(text: str, *, what: str = "amount") -> tuple[int, str]:
     from decimal import Decimal, InvalidOperation
 
     parts = text.split()
-    wrong = InputError(f'{what}: "{text}" is not money. Write an amount and a currency code, for example "2000 CNY".')
+    example = 'Write an amount and a currency code, for example "2000 CNY".'
+    wrong = InputError(f'{what}: "{text}" is not money. {example}')
     if len(parts) != 2 or not (len(parts[1]) == 3 and parts[1].isascii() and parts[1].isupper()):
         raise wrong
     try:
@@ -223,6 +226,10 @@ def money(text: str, *, what: str = "amount") -> tuple[int, str]:
     except InvalidOperation:
         raise wrong from None
     minor = amount * (1 if parts[1] in NO_MINOR else 100)
-    if not minor.is_finite() or minor < 0 or minor != minor.to_integral_value():
+    if not minor.is_finite():
         raise wrong
+    if minor < 0:
+        raise InputError(f'{what}: "{text}" is negative. {example}')
+    if minor != minor.to_integral_value():
+        raise InputError(f'{what}: "{text}" is finer than the smallest unit of {parts[1]}. Round it.')
     return int(minor), parts[1]

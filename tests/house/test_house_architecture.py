@@ -28,6 +28,7 @@ RANK = {
     "compose": 7,
     "deliver": 8,
     "measure": 9,
+    "asked": 9,
     "shop": 10,
     "doctor": 11,
     "demo": 11,

@@ -62,6 +62,6 @@ def test_errors_for_machines_are_json(tmp_path: Path) -> None:
 def test_doctor_looks_at_a_machine_without_a_shop(tmp_path: Path) -> None:
     done = tradewind("doctor", "--shop", "nothing-here", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    findings = {row["name"]: row["level"] for row in json.loads(done.stdout)}
+    findings = {row["name"]: row["level"] for row in json.loads(done.stdout)["checks"]}
     assert findings["python"] == "PASS"
     assert findings["shop"] == "WARN"

@@ -206,7 +206,7 @@ def _reasons(request: Request, found: Candidates, open_: np.ndarray) -> pa.Array
     at = pa.array(np.clip(rank, 0, 59))
     picked = _words(source, row) if rows else pa.array([""] * len(row))
     quoted = pa.array([canonical([word])[2:-2] for word in picked.dictionary_encode().dictionary.to_pylist()], pa.string())
-    safe = quoted.take(picked.dictionary_encode().indices) if len(quoted) else picked
+    safe = quoted.take(picked.dictionary_encode().indices) if len(quoted) else picked.cast(pa.string())
     first = pc.binary_join_element_wise(before.take(at), safe, after.take(at), "")
     instead = np.where(item >= 0, canonical({"code": "popular", "details": {}}), canonical({"code": "basket", "details": {}}))
     first = pc.if_else(has, first, pa.array(instead.tolist(), pa.string()))

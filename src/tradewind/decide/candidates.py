@@ -111,7 +111,10 @@ def scene(request: Request) -> Scene:
     share = 1.0 - eligibility.goods(request) / np.where(price > 0, price, np.nan)
     priced = share[np.isfinite(share)]
     if request.offers and price.size and not priced.size:
-        raise InputError("decide: no item has a price and a cost, and no margin is assumed. Load items with costs or set margin.")
+        raise InputError(
+            "decide: no item has a price and a cost, and no margin is assumed, so no profit can be expected. Collect items with a cost, "
+            "or declare a margin (a share of the price such as 0.4) under [defaults] in the mapping file or in tradewind.toml."
+        )
     typical = float(np.median(price[price > 0])) if (price > 0).any() else 0.0
     buys, basket = prior.buys(profiles, window_days=request.window_days), prior.baskets(profiles, typical=typical)
     if impersonal.any() and len(names):

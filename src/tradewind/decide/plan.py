@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tradewind.errors import unknown
+from tradewind.errors import NotFound, did_you_mean
 from tradewind.types import NOTHING
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tradewind.engine.home import Home
 
 _META = b"tradewind.meta"
+MANY = 100_000  # customers: comparing a name with more of them takes too long
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,11 @@ class Plan:
             The plan has no decision for this customer.
         """
         if customer not in self.rows:
-            raise unknown("customer in this plan", customer, list(self.rows)[:5])
+            some = ", ".join(list(self.rows)[:3])
+            raise NotFound(
+                f'The plan has no decision for customer "{customer}".{did_you_mean(customer, self.rows) if len(self) < MANY else ""} '
+                f"It decides for {len(self):,} customers{f', for example {some}' if some else ''}."
+            )
         found: dict[str, Any] = self.table.slice(self.rows[customer], 1).to_pylist()[0]
         return found
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from tradewind.engine.tables import Tables
-from tradewind.errors import unknown
+from tradewind.errors import InputError, unknown
 from tradewind.types import Offer
 
 RECOMMEND = Offer(offer="recommend", kind="product")
@@ -22,6 +23,8 @@ def read_offers(tables: Tables, *, only: Sequence[str] | None = None) -> tuple[O
     ------
     NotFound
         ``only`` names neither an offer nor a kind that the shop has.
+    InputError
+        The terms of an offer are no JSON object.
     """
     items: dict[str, set[str]] = defaultdict(set)
     for row in tables.to_arrow(tables.get("offer_items")).to_pylist():
@@ -34,7 +37,7 @@ def read_offers(tables: Tables, *, only: Sequence[str] | None = None) -> tuple[O
         Offer(
             offer=row["offer"],
             kind=row["kind"],
-            terms=json.loads(row["terms"]),
+            terms=_terms(row["offer"], row["terms"]),
             items=frozenset(items[row["offer"]]) if row["offer"] in items else None,
             campaign=row["campaign"],
             starts_at=row["starts_at"],
@@ -51,5 +54,17 @@ def read_offers(tables: Tables, *, only: Sequence[str] | None = None) -> tuple[O
     known = {offer.offer for offer in found} | {offer.kind for offer in found}
     for name in only:
         if name not in known:
-            raise unknown("offer or kind of offer in this shop", name, known)
+            raise unknown("offer or kind of offer", str(name), known)
     return tuple(offer for offer in found if offer.offer in only or offer.kind in only)
+
+
+def _terms(offer: str, text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f'Offer "{offer}": its terms are no JSON ({error}). Write for example {{"percent": 10}} and collect it again.'
+        ) from error
+    if not isinstance(found, dict):
+        raise InputError(f'Offer "{offer}": its terms must be a JSON object such as {{"percent": 10}}; got {text}. Collect it again.')
+    return found

@@ -1,15 +1,17 @@
 """Fitted models on disk: a version is a folder named by the hash of its files; one version of each name is active.
 
 The files are written and made durable first; the ledger row that names them is the only switch. A process that is killed
-in between leaves a folder that nobody reads, and the next ``publish`` removes it.
+in between leaves a folder that nobody reads, and the next ``publish`` removes it. Two that publish at once take turns.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +26,7 @@ from tradewind.errors import StateError
 from tradewind.types import from_micros, micros
 
 DRAFT = ".draft-"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,14 @@ def publish(home: Home, name: str, save: Callable[[Path], None], *, as_of: datet
     """
     shelf = home.root / "models" / name
     shelf.mkdir(parents=True, exist_ok=True)
-    for left in shelf.glob(f"{DRAFT}*"):
-        shutil.rmtree(left)
+    with _turn(shelf):
+        _tidy(home, name, shelf)
+        return _publish(home, name, shelf, save, as_of=as_of, card=card, now=now)
+
+
+def _publish(
+    home: Home, name: str, shelf: Path, save: Callable[[Path], None], *, as_of: datetime, card: Mapping[str, Any], now: datetime
+) -> Version:
     draft = shelf / f"{DRAFT}{micros(now)}"
     draft.mkdir()
     save(draft)
@@ -71,22 +80,51 @@ def publish(home: Home, name: str, save: Callable[[Path], None], *, as_of: datet
     return Version(name, version, final, as_of, dict(card))
 
 
-def active(home: Home, name: str) -> Version:
+@contextmanager
+def _turn(shelf: Path) -> Iterator[None]:
+    """One publisher at a time; the kernel lets go of the lock when the process ends, however it ends."""
+    with (shelf / LOCK).open("w", encoding="utf-8") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _tidy(home: Home, name: str, shelf: Path) -> None:
+    """Remove what a killed publisher left: drafts, and versions that the ledger never named."""
+    with home.ledger.read() as connection:
+        known = set(connection.execute(select(books.models.c.version).where(books.models.c.name == name)).scalars())
+    for left in shelf.iterdir():
+        if left.is_dir() and left.name not in known:
+            shutil.rmtree(left)
+
+
+def active(home: Home, name: str, *, before: datetime | None = None) -> Version:
     """The active version of a model.
 
     Raises
     ------
     StateError
-        Nothing of that name was learned, or its folder is gone.
+        Nothing of that name was learned, its folder is gone, or it learned from what happened after ``before``.
     """
     with home.ledger.read() as connection:
         row = connection.execute(select(books.models).where(books.models.c.name == name, books.models.c.active)).mappings().first()
     if row is None:
-        raise StateError(f'The shop has no learned "{name}". Run learn first: tradewind learn --shop {home.root}')
+        raise StateError(f'The shop has no learned "{name}". Run: tradewind learn --shop {home.root}')
     path = home.root / str(row["path"])
     if not path.is_dir():
-        raise StateError(f'The folder of model "{name}" is gone: {path}. Run learn again.')
-    return Version(name, str(row["version"]), path, from_micros(int(row["as_of"])), json.loads(row["card"]))
+        raise StateError(f'The folder of model "{name}" is gone: {path}. Run: tradewind learn --shop {home.root}')
+    found = Version(name, str(row["version"]), path, from_micros(int(row["as_of"])), json.loads(row["card"]))
+    if before is not None and found.as_of > before:
+        raise StateError(
+            f'The active "{name}" learned from what happened until {found.as_of.isoformat()}, after {before.isoformat()}: it knows the '
+            f"future. Run: tradewind learn --as-of {before.isoformat()} --shop {home.root}"
+        )
+    return found
+
+
+def learned(home: Home, name: str) -> bool:
+    """Whether any version of ``name`` is active."""
+    with home.ledger.read() as connection:
+        return connection.execute(select(books.models.c.name).where(books.models.c.name == name, books.models.c.active)).first() is not None
 
 
 def _seal(folder: Path) -> str:
