@@ -134,7 +134,10 @@ def _settle(home: Home, mapping: MappingFile) -> None:
     """Take over what the first mapping says about the shop; the margin is declared anew by each mapping that has one."""
     settings = home.settings
     if settings.currency is None and mapping.currency is not None:
-        settings = replace(settings, currency=mapping.currency, zone=mapping.zone or settings.zone)
+        named = mapping.name if mapping.name and settings.name == home.root.name else settings.name
+        settings = replace(settings, name=named, currency=mapping.currency, zone=mapping.zone or settings.zone)
+    if mapping.simulated:
+        settings = replace(settings, simulated=True)
     if mapping.margin is not None:
         settings = replace(settings, margin=mapping.margin)
     if settings != home.settings:

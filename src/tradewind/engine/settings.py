@@ -29,6 +29,7 @@ class Settings:
     zone: str = "UTC"  # IANA: where the shop's days begin when a customer has no zone
     margin: float | None = None  # assumed share of the price, 0 to 1, where items have no cost
     url: str | None = None  # of the shop's site, https://...: what links in messages lead to
+    simulated: bool = False  # its customers are not people; every report says so
 
     def checked(self) -> Settings:
         """Return itself when every value is allowed; raises InputError that names the value and what is allowed."""
@@ -46,6 +47,8 @@ class Settings:
             ZoneInfo(self.zone)
         except (KeyError, ValueError, OSError) as error:  # unknown, absolute, a folder
             raise InputError(f'Setting "zone" must be an IANA time zone such as "UTC" or "Asia/Shanghai"; got "{self.zone}".') from error
+        if not isinstance(self.simulated, bool):
+            raise InputError(f'Setting "simulated" must be true or false; got {self.simulated!r}.')
         if self.url is not None and not (isinstance(self.url, str) and re.fullmatch(r"https?://[^\s/]\S*", self.url)):
             raise InputError(f'Setting "url" must be an address such as "https://harbour.example"; got {self.url!r}.')
         if self.margin is not None:

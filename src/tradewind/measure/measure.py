@@ -55,7 +55,7 @@ def measure(home: Home, plan: Plan, *, as_of: datetime, truth: float | None = No
         *more,
         _next(values, checks, found, currency=currency),
     ]
-    simulated = truth is not None or home.settings.name.endswith("(simulated)")
+    simulated = truth is not None or home.settings.simulated
     title = f"What plan {plan.meta['plan_id'][:8]} earned"
     meta = {"plan_id": plan.meta["plan_id"], "currency": currency, "shop": home.settings.name, "as_of": as_of.isoformat()}
     table = outcomes(found, plan_id=str(plan.meta["plan_id"]))
