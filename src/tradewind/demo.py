@@ -10,8 +10,9 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tradewind.asked import CHANNEL_COSTS
 from tradewind.errors import InputError
-from tradewind.shop import CHANNEL_COSTS, Shop
+from tradewind.shop import Shop
 from tradewind.types import Estimate, Report, Section, utc
 
 if TYPE_CHECKING:
