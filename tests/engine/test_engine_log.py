@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +19,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from tradewind import schema
+from tradewind.engine import parquet
 from tradewind.engine.home import Home
 from tradewind.engine.ledger import loads, manifest
 from tradewind.engine.log import Appended
@@ -299,6 +304,28 @@ def test_a_refused_relation_leaves_the_rest_of_the_load_as_it_was(home: Home, co
         staging.commit({}, now=NOW)
     assert stored(home) == ids(*range(50, 60))
     assert pq.read_table(home.log.files("items")[0])["item"].to_pylist() == ["a"]
+
+
+def test_a_load_larger_than_its_memory_spills_into_the_shop_and_cleans_up(home: Home) -> None:
+    wide = """SELECT 'e' || i AS id, TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_days((i % 20)::INTEGER) AS "at", 'view' AS kind,
+              repeat(md5(i::VARCHAR), 10) AS context, 'load' AS source FROM range(120_000) AS t(i)"""
+    with home.log.connect(threads=1, memory_limit="40MB") as con, home.log.begin("L", source="test", now=NOW) as staging:  # type: ignore[union-attr]
+        assert staging.add_events(con, wide) == 120_000
+        assert any(parquet.spill_folder(home.root).iterdir()), "the test must be large enough to spill"
+        staging.commit({}, now=NOW)
+    assert len(stored(home)) == 120_000
+    assert not any(parquet.spill_folder(home.root).iterdir())
+
+
+def test_what_a_killed_process_spilled_is_removed(home: Home) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    spills = [parquet.spill_folder(home.root) / f"{socket.gethostname()}-{pid}" for pid in (dead.pid, os.getpid())]
+    for folder in spills:
+        folder.mkdir(parents=True)
+        (folder / "duckdb_temp_block-1.block").write_text("")
+    home.log.recover()
+    assert [folder.exists() for folder in spills] == [False, True]
 
 
 def test_numbers_of_numpy_are_numbers(home: Home) -> None:

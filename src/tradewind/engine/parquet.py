@@ -37,6 +37,7 @@ def connect(root: Path, *, threads: int | None = None, memory_limit: str | None 
     """
     import duckdb
 
+    spill_folder(root).mkdir(parents=True, exist_ok=True)  # DuckDB makes one level only
     con = duckdb.connect(config=options(root, threads=threads, memory_limit=memory_limit))
     con.execute("SET TimeZone = 'UTC'")
     return con
