@@ -157,13 +157,13 @@ def read_retail(path: Path) -> Sequences:
         con.execute("SET TimeZone='UTC'; SET threads=1")
         rows = con.execute(
             """
-            SELECT DISTINCT CAST(CAST(CustomerID AS BIGINT) AS VARCHAR) AS customer, StockCode AS item, epoch_us(InvoiceDate) AS at,
+            SELECT DISTINCT CAST(CAST(CustomerID AS BIGINT) AS VARCHAR) AS customer, StockCode AS item, epoch_us(InvoiceDate) AS happened,
                    md5(concat_ws('|', InvoiceNo, StockCode, CustomerID)) AS id
-            FROM read_parquet(?) WHERE CustomerID IS NOT NULL AND Quantity > 0 AND UnitPrice > 0 ORDER BY customer, at, id
+            FROM read_parquet(?) WHERE CustomerID IS NOT NULL AND Quantity > 0 AND UnitPrice > 0 ORDER BY customer, happened, id
             """,  # lines of one invoice have no order: a hash keeps the stock code's order from leaking in
             [str(path)],
         ).fetchnumpy()
-    return Sequences.from_arrays(list(rows["customer"]), item=list(rows["item"]), at=rows["at"])
+    return Sequences.from_arrays(list(rows["customer"]), item=list(rows["item"]), at=rows["happened"])
 
 
 def read_shop(folder: Path) -> Sequences:
