@@ -154,7 +154,7 @@ def read_retail(path: Path) -> Sequences:
     import duckdb
 
     with duckdb.connect() as con:
-        con.execute("SET TimeZone='UTC'; SET threads=1")
+        con.execute("SET TimeZone='UTC'; SET threads=1; SET enable_progress_bar=false")
         rows = con.execute(
             """
             SELECT DISTINCT CAST(CAST(CustomerID AS BIGINT) AS VARCHAR) AS customer, StockCode AS item, epoch_us(InvoiceDate) AS happened,
