@@ -49,7 +49,8 @@ def main() -> None:
     )
     folder = bench.arguments.path or DATA
     if not folder.exists():
-        raise SystemExit(f"{folder} is not there; set TRADEWIND_DATA or give --path")
+        print(f"left out: {folder} is not there; set TRADEWIND_DATA or give --path")
+        return
     with tempfile.TemporaryDirectory() as place, Shop.open(Path(place) / "gifts") as shop:
         with clock() as taken:
             report = shop.collect(folder, mapping=ROOT / "maps" / "online_retail.toml")
