@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tradewind.errors import InputError, NotFound, StateError, unknown
@@ -114,6 +115,13 @@ def one_plan(known: Sequence[str], wanted: str | None, *, home: Home) -> str:
     if not found:
         raise unknown("plan", wanted, known[:SHOWN])
     return found[0]
+
+
+def readable(source: str, mapping: Path | None) -> None:
+    """Find the source and its mapping, so that a typing error makes no shop; raises InputError."""
+    from tradewind.collect.resolve import plan
+
+    plan(source, mapping)
 
 
 def whole_run(*, budget_text: str, holdout: float, recommend: str, known: Iterable[str], locale: str | None) -> None:

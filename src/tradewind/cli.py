@@ -2,7 +2,8 @@
 
 Every command takes ``--json``: then standard output is one JSON object and nothing else, also when something fails
 (``error`` and ``message``). Errors go to standard error and say what to do next; exit codes: 2 for input that you can mend,
-3 for a shop that is not in the right state, 4 for a failure that may pass when tried again, 1 for anything else.
+3 for a shop that is not in the right state, 4 for what may pass when tried again (another process holds the shop, a server
+does not answer), 1 for anything else.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from tradewind.errors import InputError, StateError, TradewindError, Transient
+from tradewind.errors import InputError, Locked, StateError, TradewindError, Transient
 
 if TYPE_CHECKING:
     from tradewind.shop import Shop
@@ -105,6 +106,9 @@ def collect(
     as_json: Json = False,
 ) -> None:
     """Take a shop's files; keep what is clean, mend what can be, quarantine the rest with the reason."""
+    from tradewind.asked import readable
+
+    readable(source, mapping)
     with _open(shop, create=True) as opened, _progress("collect", quiet=as_json) as progress:
         report = opened.collect(source, mapping=mapping, progress=progress)
     _say(report.to_json(), report.to_text(), as_json=as_json)
@@ -239,12 +243,13 @@ def run(
     as_json: Json = False,
 ) -> None:
     """From a shop's raw files to a plan with checked texts: collect, learn, decide, compose. Sends nothing."""
-    from tradewind.asked import whole_run
+    from tradewind.asked import readable, whole_run
     from tradewind.measure.report import to_json, to_text
     from tradewind.measure.words import plan_text
     from tradewind.plugins import names
 
     whole_run(budget_text=budget, holdout=holdout, recommend=recommend, known=names("learn"), locale=locale)
+    readable(source, mapping)
     done: dict[str, Any] = {}
     with _open(shop, create=True) as opened, _progress("run", quiet=as_json) as progress:
         collected = opened.collect(source, mapping=mapping, progress=progress)
@@ -292,9 +297,9 @@ def exit_code(error: BaseException) -> int:
     """The exit code of an error: 2 input, 3 state, 4 transient, 1 the rest."""
     if isinstance(error, InputError | Usage):
         return EXIT_INPUT
-    if isinstance(error, StateError):
-        return EXIT_STATE
-    return EXIT_TRANSIENT if isinstance(error, Transient) else EXIT_OTHER
+    if isinstance(error, Transient | Locked):
+        return EXIT_TRANSIENT
+    return EXIT_STATE if isinstance(error, StateError) else EXIT_OTHER
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ HISTORY_DAYS = 120
 WINDOW_DAYS = 14
 HOLDOUT = 0.25  # large: the demo is there to measure
 BUDGET_PER_CUSTOMER = 150  # minor units a round
+MARK = ".tradewind-demo"  # says that the folder is a demo's, to be made anew
 EPOCHS = 3  # enough to show the loop in minutes; a real shop leaves it to early stopping
 MODEL = {"tiny": "tiny", "small": "tiny", "medium": "small", "large": "small"}  # size of the Transformer
 
@@ -72,10 +73,12 @@ def demo(
     """
     from tradewind.simulate.world import World
 
-    _prepare(folder, rounds)
+    if isinstance(rounds, bool) or rounds < 1:
+        raise InputError(f"demo: rounds must be a whole number from 1; got {rounds!r}.")
     steps = 4 + rounds
     progress(0.0, "simulating a shop")
     world = World.make(size, seed=seed, start=START, days=HISTORY_DAYS)
+    _prepare(folder)
     say(f"A simulated shop: {world.customers:,} customers, {world.items:,} items, {HISTORY_DAYS} days of history.")
     world.write(folder / "export", dirt=0.01)
     clock = Clock(world.end)
@@ -155,23 +158,18 @@ def contacts_of(shop: Shop, plan: Plan) -> pa.Table:
     return pa.table(columns).cast(CONTACTS)
 
 
-def _prepare(folder: Path, rounds: int) -> None:
+def _prepare(folder: Path) -> None:
     import shutil
 
-    if isinstance(rounds, bool) or rounds < 1:
-        raise InputError(f"demo: rounds must be a whole number from 1; got {rounds!r}.")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give a folder for the demo.")
-    others = (
-        [path.name for path in folder.iterdir() if path.name not in {"export", "shop", "truth", "report.html", "report.json"}]
-        if folder.is_dir()
-        else []
-    )
-    if others:
-        raise InputError(f"{folder} is not empty (it has {others[0]!r}) and no demo. Give a new folder.")
+    others = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if others and MARK not in others:  # only what a demo made is ever removed
+        raise InputError(f"{folder} is not empty (it has {others[0]!r}) and no demo was made there. Give a new folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
     for name in ("export", "shop", "truth"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _total(done: Round) -> Estimate | None:

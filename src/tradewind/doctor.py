@@ -67,6 +67,7 @@ def _shop(url: str) -> Iterator[Finding]:
         free = shutil.disk_usage(home.root).free / 2**30
         yield Finding("disk", "PASS" if free >= LOW_DISK_GIB else "WARN", f"{free:.1f} GiB free")
         yield from _files(home)
+        yield _kept(home)
         yield from _work(home)
         key = home.root / "keys" / "master.key"
         if key.exists():
@@ -91,6 +92,23 @@ def _files(home: Any) -> Iterator[Finding]:
         )
     else:
         yield Finding("files", "PASS", f"{len(rows)} files whole; {events:,} events")
+
+
+def _kept(home: Any) -> Finding:
+    """Plans and active models lie where the ledger says."""
+    from sqlalchemy import select
+
+    from tradewind.engine import ledger as books
+
+    with home.ledger.read() as connection:
+        plans = connection.execute(select(books.plans.c.path)).scalars().all()
+        models = connection.execute(select(books.models.c.path).where(books.models.c.active)).scalars().all()
+    gone = [path for path in [*plans, *models] if not (home.root / path).exists()]
+    if gone:
+        return Finding(
+            "plans and models", "FAIL", f"{len(gone)} are gone, first {gone[0]}; restore plans from a backup, learn models again"
+        )
+    return Finding("plans and models", "PASS", f"{len(plans)} plans, {len(models)} active models")
 
 
 def _work(home: Any) -> Iterator[Finding]:

@@ -165,6 +165,10 @@ def _prepare(root: Path, *, create: bool) -> None:
 
 def _agreed(root: Path, ledger: Ledger) -> Settings:
     """The settings in the folder, made where there are none; folder and ledger must hold one salt."""
+    with ledger.read() as conn:  # the usual case asks for no lock: who only looks does not wait for who writes
+        known = conn.execute(select(meta.c.value).where(meta.c.key == "salt")).scalar()
+    if known is not None and (root / toml.NAME).exists() and (settings := toml.load(root)).salt == known:
+        return settings
     with ledger.write() as conn:
         known = conn.execute(select(meta.c.value).where(meta.c.key == "salt")).scalar()
         fresh = Settings(name=root.name or "shop", salt=known or secrets.token_hex(16))

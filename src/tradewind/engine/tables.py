@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from tradewind import schema
 from tradewind.engine.log import EventLog
-from tradewind.errors import InputError, unknown
+from tradewind.errors import InputError, StateError, unknown
 from tradewind.types import utc
 
 if TYPE_CHECKING:
@@ -109,6 +109,11 @@ class Tables:
     def _read(self, name: str, files: Sequence[Path]) -> ibis.Table:
         if not files:
             return self.memory(schema.TABLES[name].empty_table())
+        gone = [path for path in files if not path.is_file()]
+        if gone:
+            raise StateError(
+                f"{len(gone)} of {len(files)} files of {name} are gone, first {gone[0]}. Restore them from a backup; the ledger names them."
+            )
         paths = [str(path) for path in files]
         view = f"{name}_{hashlib.sha256(repr(paths).encode()).hexdigest()[:16]}"
         if self.backend == "duckdb":

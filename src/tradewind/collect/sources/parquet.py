@@ -30,7 +30,9 @@ class Parquet:
             try:
                 pq.read_schema(path)
             except (pa.ArrowInvalid, OSError) as error:
-                raise InputError(f'"{path.name}" is no readable Parquet file: {str(error).splitlines()[0]}. Export it again.') from error
+                raise InputError(
+                    f'"{path.name}" is no readable Parquet file: {str(error).splitlines()[0].rstrip(".")}. Export it again.'
+                ) from error
         sql = (
             f"SELECT *, (((file_index::BIGINT << {LINE_BITS}) + file_row_number + 1) << {SUB_BITS}) AS _pos "
             f"FROM read_parquet({listed(files)}, union_by_name = true, hive_partitioning = false)"
