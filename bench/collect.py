@@ -1,6 +1,7 @@
 """Ten million events through clean, deduplicate, store - against plain DuckDB reading and writing the same Parquet.
 
-Both run in processes of their own, one after the other, on the same file. The file is generated (deterministic, about
+Both run in processes of their own, one after the other, on the same file, and write the same codec; the round with the
+median ratio counts. The file is generated (deterministic, about
 1 % exact duplicates and 0.7 % dirt: unknown names, negative amounts, times in the future, other currencies, empty times),
 or given with --path: a Parquet file, or a folder with a mapping.toml for our side.
 """
@@ -34,7 +35,8 @@ SELECT 'e' || lpad(CAST(i AS VARCHAR), 11, '0') AS id,
         ELSE TIMESTAMPTZ '2025-09-01 00:00:00Z' + to_microseconds(CAST(i * (7776000000000 // {rows}) + a % 1000000 AS BIGINT)) END AS "at",
     'c' || CAST(floor(500000 * pow((b % 1000000) / 1e6, 2)) AS INTEGER) AS customer,
     's' || CAST(i // 4 AS VARCHAR) AS session,
-    CASE WHEN b % 1000 = 3 THEN 'glimpse' WHEN b % 100 < 80 THEN 'view' WHEN b % 100 < 92 THEN 'cart' WHEN b % 100 < 99 THEN 'purchase' ELSE 'refund' END AS kind,
+    CASE WHEN b % 1000 = 3 THEN 'glimpse' WHEN b % 100 < 80 THEN 'view' WHEN b % 100 < 92 THEN 'cart' WHEN b % 100 < 99 THEN 'purchase'
+        ELSE 'refund' END AS kind,
     'i' || CAST(floor(50000 * pow((c % 1000000) / 1e6, 3)) AS INTEGER) AS item,
     CAST(1 + c % 3 AS DOUBLE) AS quantity,
     CASE WHEN c % 500 = 7 THEN -1 ELSE CAST(100 + c % 9900 AS BIGINT) END AS "value",
@@ -49,7 +51,7 @@ source, target = sys.argv[1:3]
 con = duckdb.connect(config={"threads": 2})
 con.execute("SET TimeZone = 'UTC'")
 start = time.perf_counter()
-con.execute(f"COPY (SELECT * FROM read_parquet('{source}')) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
+con.execute(f"COPY (SELECT * FROM read_parquet('{source}')) TO '{target}' (FORMAT parquet, COMPRESSION snappy)")
 result = {"seconds": time.perf_counter() - start}
 """
 OURS = """
@@ -82,12 +84,12 @@ def main() -> None:
             mapping = str(folder / "map.toml")
         plain = source / "*.parquet" if source.is_dir() else source
         rounds = []
-        for number in range(1 if bench.quick else 2):
+        for number in range(1 if bench.quick else 3):
             theirs = alone(PLAIN, str(plain), str(folder / f"plain{number}.parquet"))
             ours = alone(OURS, str(source), str(folder / f"shop{number}"), mapping)
             rounds.append((ours["seconds"] / theirs["seconds"], ours, theirs))
             shutil.rmtree(folder / f"shop{number}")
-        ratio, ours, theirs = min(rounds, key=lambda one: one[0])
+        ratio, ours, theirs = sorted(rounds, key=lambda one: one[0])[len(rounds) // 2]
     for name in ("in", "stored", "duplicates", "quarantined", "dropped"):
         bench.figure(f"rows_{name}", int(ours[name]))
     bench.figure("plain_seconds", float(theirs["seconds"]))

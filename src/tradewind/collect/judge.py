@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tradewind.collect.relation import Relation
@@ -58,11 +58,12 @@ class Judge:
         """Drop, quarantine and flag what the conditions and the comparing queries say."""
         con = self.con
         groups = con.execute("SELECT bad, count(*), min(_pos) FROM marks WHERE bad <> 0 GROUP BY bad").fetchall()
-        found = []
+        first = {number: min((pos for bad, _, pos in groups if bad >> number & 1), default=None) for number in range(len(self.flaws))}
+        shown = self._values({number: pos for number, pos in first.items() if pos is not None})
         for number, flaw in enumerate(self.flaws):
-            hits = [(count, pos) for bad, count, pos in groups if bad >> number & 1]
-            self._note(flaw, sum(count for count, _ in hits), min((pos for _, pos in hits), default=None))
-            found += [(number, flaw)] if hits else []
+            count = sum(count for bad, count, _ in groups if bad >> number & 1)
+            self._note(flaw, count, first[number], shown.get(number))
+        found = [(number, flaw) for number, flaw in enumerate(self.flaws) if first[number] is not None]
         if any(flaw.action == "drop" for _, flaw in found):
             con.execute(f"INSERT INTO left_out SELECT _pos, 'drop' FROM marks WHERE bad & {self._bits('drop')} <> 0 AND {NOT_OUT}")
         for number, flaw in found:
@@ -111,12 +112,19 @@ class Judge:
         self._add(label, int(count), "" if first is None else self._place(first), consequence, level)
         return int(count)
 
-    def _note(self, flaw: Flaw, count: int, first: int | None) -> None:
+    def _values(self, first: Mapping[int, int]) -> dict[int, str | None]:
+        """What stands in the faulty field of the first row of each broken condition; one scan for all."""
+        shown = [shown_value(self.relation, self.flaws[number].field, self.flaws[number].shown) for number in first]
+        if not shown:
+            return {}
+        wanted = ", ".join(str(pos) for pos in first.values())
+        rows = self.con.execute(f"SELECT _pos, [{', '.join(shown)}] FROM {self.relation.rows} WHERE _pos IN ({wanted})").fetchall()
+        by_place = dict(rows)
+        return {number: by_place[pos][index] for index, (number, pos) in enumerate(first.items())}
+
+    def _note(self, flaw: Flaw, count: int, first: int | None, value: str | None) -> None:
         example = ""
         if first is not None:
-            value = self.con.execute(
-                f"SELECT {shown_value(self.relation, flaw.field, flaw.shown)} FROM {self.relation.rows} WHERE _pos = {first}"
-            ).fetchall()[0][0]
             shown = "***" if self.relation.table == "contacts" else value
             what = f"{flaw.field} = {json.dumps(shown, ensure_ascii=False)} {flaw.reason}" if flaw.field else flaw.reason
             example = f"{self._place(first)}: {what}"

@@ -77,9 +77,10 @@ KINDS: dict[str, str] = {
 
 
 def kind_sql(column: str) -> str:
-    """SQL that turns a column of event names into kinds; NULL for a name that is not known."""
+    """SQL that turns a column of event names into kinds; NULL for a name that is not known. Our own names take no look-up."""
     pairs = ", ".join("'" + name.replace("'", "''") + f"': '{kind}'" for name, kind in KINDS.items())
-    return f"MAP {{{pairs}}}[lower(trim({column}))]"
+    ours = ", ".join(f"'{kind}'" for kind in Kind)
+    return f"(CASE WHEN {column} IN ({ours}) THEN {column} ELSE MAP {{{pairs}}}[lower(trim({column}))] END)"
 
 
 def unused_sql(column: str) -> str:

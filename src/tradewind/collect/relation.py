@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from tradewind.collect.convert import Cast, from_sql_type, row_hash
+from tradewind.collect.convert import filled as without_spaces
 from tradewind.collect.mapping import ColumnMap, SourceMap
 from tradewind.collect.money import minor_units, minor_units_sql
 from tradewind.collect.names import KINDS, kind_sql
@@ -99,7 +100,7 @@ class Relation:
             cast = from_sql_type(quoted(real), self.kinds[real], decimal=self.source.decimal).to(wanted)
             if self.kinds[real] == "VARCHAR":
                 before = f"{quoted('_was ' + real)}"
-                self.unreadable[real] = (f"nullif(trim({before}), '') IS NOT NULL AND {quoted(real)} IS NULL", before)
+                self.unreadable[real] = (f"({without_spaces(before)}) IS NOT NULL AND {quoted(real)} IS NULL", before)
             changes.append((real, cast, wanted))
         was = "".join(f", {quoted(name)} AS {quoted('_was ' + name)}" for name, _, _ in changes)
         replaced = ", ".join(f"{cast} AS {quoted(name)}" for name, cast, _ in changes)
@@ -135,7 +136,7 @@ class Relation:
             raw, raw_type = quoted(real), self.kinds[real]
         else:
             raw, raw_type = f"({mapping.sql})", self.bind(f"({mapping.sql})", what=f"column {column}")
-        filled = f"nullif(trim({raw}), '')" if raw_type == "VARCHAR" else raw
+        filled = f"({without_spaces(raw)})" if raw_type == "VARCHAR" else raw
         value = self._converted(column, filled, raw_type, mapping)
         if kind != pa.string() or mapping.values or self._limited(column):
             self.unreadable[column] = (f"{filled} IS NOT NULL AND {value} IS NULL", f"CAST({raw} AS VARCHAR)")
@@ -159,7 +160,8 @@ class Relation:
         if column in OBJECTS:
             return f"CASE WHEN json_valid({cast.text()}) THEN CASE WHEN json_type({cast.text()}) = 'OBJECT' THEN {cast.text()} END END"
         if column == "currency":
-            return f"upper({cast.text()})"
+            usual = literal(self.source.currency or "")
+            return f"CASE WHEN {cast.text()} = {usual} THEN {usual} ELSE upper({cast.text()}) END"
         if kind == TIME:
             return self._time(column, cast, mapping)
         if kind == MONEY and column != "stock":
@@ -254,7 +256,7 @@ class Relation:
         elif len(self.source.id) == 1:
             real = self._column(self.source.id[0])
             text = from_sql_type(quoted(real), self.kinds[real], decimal=".").text()
-            self.targets["id"] = f"coalesce(nullif(trim({text}), ''), {row_hash(every)})"
+            self.targets["id"] = f"coalesce({without_spaces(text)}, {row_hash(every)})"
         else:
             self.targets["id"] = row_hash([self._column(name) for name in self.source.id] or every)
             self.hashed = not self.source.id
