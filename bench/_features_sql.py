@@ -103,8 +103,9 @@ SELECT customer, NULL::VARCHAR AS household, NULL::VARCHAR AS locale, NULL::VARC
   ({now} - last_purchase)::DOUBLE / {day} AS recency_days, frequency, bought - refunded AS monetary,
   (bought - refunded)::DOUBLE / nullif(frequency, 0) AS aov, active_days,
   CASE WHEN frequency > 1 THEN (last_order - first_order)::DOUBLE / ((frequency - 1) * {day}) END AS interval_days, views_30d, carts_30d,
-  orders_30d, bought_90d - refunded_90d AS spend_90d, refunded::DOUBLE / nullif(bought, 0) AS refund_share, top_category, top_category_share, top_brand,
-  top_brand_share, price_band, category_confidence, (discounted + (5 * s_discounted)::DOUBLE / s_lines) / (lines + 5) AS discount_affinity,
+  orders_30d, bought_90d - refunded_90d AS spend_90d, refunded::DOUBLE / nullif(bought, 0) AS refund_share,
+  top_category, top_category_share, top_brand, top_brand_share, price_band,
+  category_confidence, (discounted + (5 * s_discounted)::DOUBLE / s_lines) / (lines + 5) AS discount_affinity,
   best_hour, hour_confidence, best_channel, (o + (10 * s_o)::DOUBLE / s_sent) / (sent + 10) AS open_rate,
   (c + (10 * s_c)::DOUBLE / s_sent) / (sent + 10) AS click_rate, messages_30d, make_timestamptz(last_message_us::BIGINT) AS last_message_at,
   CASE WHEN frequency = 0 THEN 'prospect' WHEN first_order >= {d30} THEN 'new'

@@ -12,7 +12,7 @@ from profile_kit import AS_OF, fill, random_events
 
 from tradewind.engine.home import Home
 from tradewind.engine.tables import Tables
-from tradewind.learn import _wide, features
+from tradewind.learn import _derived, _wide, features
 from tradewind.learn.sequences import EVENT_ARRAYS, Sequences, sequences
 
 pytestmark = pytest.mark.spark
@@ -38,7 +38,7 @@ def rows(engines: dict[str, Tables]) -> dict[str, pa.Table]:
     return {name: _wide.profile_rows(tables, as_of=AS_OF) for name, tables in engines.items()}
 
 
-FEATURES = [name for grain in features.FEATURES.values() for name in grain] + list(features.DERIVED)
+FEATURES = [name for grain in features.FEATURES.values() for name in grain] + list(_derived.DERIVED)
 
 
 @pytest.mark.parametrize("name", FEATURES)

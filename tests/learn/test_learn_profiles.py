@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from profile_kit import AS_OF, EDGES, KINDS, event, fill, random_events
 
 from tradewind.engine.home import Home
-from tradewind.learn import _wide, features
+from tradewind.learn import _derived, _wide, features
 from tradewind.learn.profiles import PROFILE, STAGES, profiles
 
 DAY = timedelta(days=1)
@@ -40,7 +40,7 @@ def test_an_empty_shop_has_no_profiles(home: Home) -> None:
 
 def test_the_columns_are_the_schema(made: pa.Table) -> None:
     assert set(PROFILE.names) <= set(made.column_names)
-    assert set(features.DERIVED) <= set(made.column_names)
+    assert set(_derived.DERIVED) <= set(made.column_names)
     assert {name for grain in features.FEATURES.values() for name in grain} <= set(made.column_names)
     assert set(made["stage"].to_pylist()) <= set(STAGES)
 

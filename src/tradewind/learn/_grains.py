@@ -6,9 +6,11 @@ depends neither on the order of the rows nor on the engine.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from tradewind.engine.tables import Tables
 
 Expr = Any  # an Ibis table or column; Ibis ships no types that a checker can follow
+Build = Callable[..., Expr]  # a feature: (table) or (table, now: Moment) -> column
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -100,6 +103,11 @@ class Moment:
 
     def ago(self, days: int) -> int:
         return self.us - days * DAY
+
+
+def built(functions: Mapping[str, Build], table: Expr, now: Moment) -> dict[str, Expr]:
+    """The columns that ``functions`` make of ``table``; ``now`` goes to those that ask for it."""
+    return {name: build(table, now) if "now" in signature(build).parameters else build(table) for name, build in functions.items()}
 
 
 def past(tables: Tables, moment: Moment) -> Expr:

@@ -11,8 +11,8 @@ import ibis
 import numpy as np
 import pyarrow as pa
 
-from tradewind.learn import features
-from tradewind.learn._grains import Expr, Moment, Shelf, from_us, past, time_us
+from tradewind.learn import _derived, features
+from tradewind.learn._grains import Expr, Moment, Shelf, built, from_us, past, time_us
 from tradewind.learn._run import kept
 from tradewind.schema import Channel
 
@@ -34,7 +34,7 @@ def profile_rows(tables: Tables, *, as_of: datetime) -> pa.Table:
     events = past(tables, moment)
     shelf = Shelf.build(tables, events)
     with ExitStack() as stack:
-        rows = tables.to_arrow(_derived(_joined(tables, _grains(tables, events, shelf, moment, stack), moment, stack), moment))
+        rows = tables.to_arrow(_with_derived(_joined(tables, _grains(tables, events, shelf, moment, stack), moment, stack), moment))
     named = {
         "top_category": _names(shelf.categories, rows["category_code"]),
         "top_brand": _names(shelf.brands, rows["brand_code"]),
@@ -72,20 +72,20 @@ def _joined(tables: Tables, grains: Iterator[tuple[str, Expr]], moment: Moment, 
     """One row per customer with the aggregates of all grains."""
     wide, names = None, ["customer"]
     for name, grain in grains:
-        built = features.built(features.FEATURES[name], grain, moment)
+        columns = built(features.FEATURES[name], grain, moment)
         key = "customer" if wide is None else f"of_{name}"
-        summed = stack.enter_context(kept(tables, grain.group_by(grain.customer.name(key)).aggregate(**built)))
+        summed = stack.enter_context(kept(tables, grain.group_by(grain.customer.name(key)).aggregate(**columns)))
         wide = summed if wide is None else wide.left_join(summed, [("customer", key)])
-        names += built
+        names += columns
     assert wide is not None
     wide = _with_customers(tables, wide.select(names), moment)
     counts = [name for grain in features.FEATURES.values() for name in grain if name not in NULLABLE]
     return stack.enter_context(kept(tables, wide.mutate(**{name: wide[name].coalesce(0) for name in counts})))
 
 
-def _derived(wide: Expr, moment: Moment) -> Expr:
-    row = wide.cross_join(features.shop_totals(wide))
-    return row.mutate(**features.built(features.DERIVED, row, moment))
+def _with_derived(wide: Expr, moment: Moment) -> Expr:
+    row = wide.cross_join(_derived.shop_totals(wide))
+    return row.mutate(**built(_derived.DERIVED, row, moment))
 
 
 def _with_customers(tables: Tables, wide: Expr, moment: Moment) -> Expr:
