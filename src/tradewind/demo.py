@@ -28,6 +28,7 @@ WINDOW_DAYS = 14
 HOLDOUT = 0.25  # large: the demo is there to measure
 BUDGET_PER_CUSTOMER = 150  # minor units a round
 MARK = ".tradewind-demo"  # says that the folder is a demo's, to be made anew
+SHOWN = ("subject", "preheader", "title", "body", "action")  # parts of a message that the report shows, in this order
 EPOCHS = 3  # enough to show the loop in minutes; a real shop leaves it to early stopping
 MODEL = {"tiny": "tiny", "small": "tiny", "medium": "small", "large": "small"}  # size of the Transformer
 
@@ -83,7 +84,7 @@ def demo(
     world.write(folder / "export", dirt=0.01)
     clock = Clock(world.end)
     with Shop.open(folder / "shop", now=clock) as shop:
-        shop.home.save_settings(replace(shop.home.settings, name="Harbour (simulated)"))
+        shop.home.save_settings(replace(shop.home.settings, name="Harbour", url="https://harbour.example", simulated=True))
         progress(1 / steps, "collecting")
         collected = shop.collect(folder / "export", mapping=folder / "export" / "mapping.toml")
         say(f"Collected {collected.rows_stored:,} rows; {collected.rows_quarantined:,} in quarantine, {collected.duplicates:,} duplicates.")
@@ -258,7 +259,7 @@ def _samples(shop: Shop, plan: Plan, *, each: int = 4) -> list[dict[str, Any]]:
     chosen: dict[tuple[str, str], dict[str, Any]] = {}
     for text in texts:
         message = json.loads(text)
-        parts = {name: words for name, words in message["parts"].items() if name != "html"}
+        parts = {name: message["parts"][name] for name in SHOWN if message["parts"].get(name)}
         kind = (message["locale"], message["channel"])
         chosen.setdefault(kind, {"language": message["locale"], "channel": message["channel"], "text": "  |  ".join(parts.values())})
         if len(chosen) >= 2 * each:

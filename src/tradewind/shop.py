@@ -331,7 +331,8 @@ class Shop:
         """
         from tradewind.compose.compose import compose
 
-        return compose(self.home, asked.is_plan(plan), locale=locale, now=self.now() if at is None else utc(at, what="at"), seed=seed)
+        moment = self.now() if at is None else utc(at, what="at")
+        return compose(self.home, asked.is_plan(plan), locale=locale, now=moment, seed=seed, shop_url=self.home.settings.url)
 
     def deliver(
         self,
