@@ -31,14 +31,14 @@ def part(path: Path) -> str:
     if not lines or not lines[-1].startswith("{"):
         return ""
     result = json.loads(lines[-1])
-    head = f"## {result['bench']}\n\n`python bench/{result['bench']}.py{' --quick' if result['quick'] else ''}` at {result['commit']}; {result['machine']}; seed {result['seed']}.\n"
+    command = f"python bench/{result['bench']}.py{' --quick' if result['quick'] else ''}"
+    head = f"## {result['bench']}\n\n`{command}` at {result['commit']}; {result['machine']}; seed {result['seed']}.\n"
     rows = ["| figure | value | target | |", "|---|---|---|---|"]
     for name, value in result["figures"].items():
         target = result["targets"].get(name)
-        met = result["met"].get(name)
-        rows.append(
-            f"| {name} | {shown(value)} | {f'{target[0]} {target[1]:g}' if target else ''} | {'' if met is None else 'met' if met else '**not met**'} |"
-        )
+        aim = f"{target[0]} {target[1]:g}" if target else ""
+        verdict = {None: "", True: "met", False: "**not met**"}[result["met"].get(name)]
+        rows.append(f"| {name} | {shown(value)} | {aim} | {verdict} |")
     return "\n".join([head, *rows, ""])
 
 
