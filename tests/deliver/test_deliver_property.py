@@ -215,4 +215,4 @@ TestDelivery.settings = sized(6)
 
 @pytest.mark.slow
 def test_delivery_for_longer() -> None:
-    run_state_machine_as_test(Delivery, settings=sized(100))
+    run_state_machine_as_test(Delivery, settings=sized(25))
