@@ -315,7 +315,7 @@ def main() -> None:
         _fail(error, str(error), machine=machine)
     except Usage as error:
         said = error.format_message()  # type: ignore[attr-defined]
-        _fail(error, f"{said} Run the command with --help to see what it takes.", machine=machine)
+        _fail(error, f"{said.rstrip('.')}. Run the command with --help to see what it takes.", machine=machine)
     except typer.Abort:
         raise SystemExit(EXIT_INTERRUPTED) from None
     except Exception as error:

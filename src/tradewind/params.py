@@ -29,8 +29,9 @@ class Number:
         return not math.isnan(number) and self.low <= number <= self.high
 
     def __str__(self) -> str:
-        what = "a whole number" if self.whole else "a number"
-        return f"{what} from {self.low:g} to {self.high:g}"
+        if self.whole and math.isfinite(self.low) and math.isfinite(self.high):
+            return f"a whole number from {int(self.low):,} to {int(self.high):,}"
+        return f"{'a whole number' if self.whole else 'a number'} from {self.low:g} to {self.high:g}"
 
 
 @dataclass(frozen=True)

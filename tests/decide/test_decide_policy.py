@@ -249,6 +249,6 @@ def test_missing_columns_and_margins_say_what_is_needed() -> None:
     with pytest.raises(SchemaError, match='shortlist needs the column "score"'):
         decide(SMALL.request(shortlist=pa.table({"customer": ["a"], "item": ["b"]})))
     bare = catalogue(20).set_column(9, "cost", pa.nulls(20, pa.int64()))
-    with pytest.raises(InputError, match="set margin"):
+    with pytest.raises(InputError, match="declare a margin"):
         decide(SMALL.request(items=bare))
     assert decide(SMALL.request(items=bare, margin=0.4)).summary()["treated"] > 0

@@ -105,7 +105,8 @@ class Request:
             },
         )
         check("decide", {"floor": self.floor}, {"floor": Number(1e-6, 1 / (self.size + 1))})
-        check("decide: channel cost of", dict(self.channels), dict.fromkeys(self.channels, whole))
+        costs = {f"cost of channel {name}": cost for name, cost in self.channels.items()}
+        check("decide", costs, dict.fromkeys(costs, whole))
         if self.margin is not None:
             check("decide", {"margin": self.margin}, {"margin": Number(0, 1)})
         self.limits.check()

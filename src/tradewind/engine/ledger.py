@@ -221,13 +221,16 @@ class Ledger:
         Locked
             Another process held the ledger for longer than ``wait_seconds``.
         """
-        from tradewind.engine.migrate import migrate
+        from tradewind.engine.migrate import HEAD, migrate, revision
 
         engine = _engine(url, wait_seconds)
         ledger = cls(engine)
         try:
-            with ledger.write() as conn:
-                migrate(conn)
+            with ledger.read() as conn:
+                current = revision(conn)
+            if current != HEAD:  # the usual case asks for no lock
+                with ledger.write() as conn:
+                    migrate(conn)
         except DBAPIError as error:
             ledger.close()
             raise _cannot_open(engine.url, error) from error
