@@ -13,9 +13,11 @@ from recommend_worlds import CUT, END, HOUR, hour, log, of
 
 from tradewind.errors import InputError
 from tradewind.learn import _edges
+from tradewind.learn._blend import either, logs, mixed, tune
+from tradewind.learn._holdout import held_out
 from tradewind.learn._signal import WEIGHTS, signal, table
 from tradewind.learn.category import Category
-from tradewind.learn.fallback import Fallback, blended
+from tradewind.learn.fallback import Fallback
 from tradewind.learn.graph import Graph
 from tradewind.learn.popular import Popular
 from tradewind.learn.recent import Recent
@@ -220,21 +222,73 @@ def test_fallback_fills_every_row_unless_it_is_barred() -> None:
 def test_fallback_refreshes_its_live_parts() -> None:
     early, late = log().split(CUT)
     model = Fallback().fit(early, as_of=CUT)
-    before = model.graph.score(log()).copy()
+    before = model.parts["graph"].score(log()).copy()
     model.refresh(late)
     whole = Graph().fit(log(), as_of=END)
-    np.testing.assert_allclose(model.graph.score(log()), whole.score(log()), rtol=1e-5)
-    assert not np.array_equal(before, model.graph.score(log()))
+    np.testing.assert_allclose(model.parts["graph"].score(log()), whole.score(log()), rtol=1e-5)
+    assert not np.array_equal(before, model.parts["graph"].score(log()))
     model.refresh(of(("newcomer", "i01", 1500), ("newcomer", "no such item", 1501)))
     assert model.recommend(of(("newcomer", "i01", 1500)), k=1).states.tolist() == ["hot"]
 
 
-def test_a_blend_ends_in_its_two_parts() -> None:
+def test_a_blend_ends_in_its_parts() -> None:
     rng = np.random.default_rng(0)
     edges, logits = rng.random((4, 9)).astype(np.float32), rng.normal(size=(4, 9)).astype(np.float32)
     edges[0, 3], logits[1, 2], edges[2, 5], logits[2, 5] = -np.inf, -np.inf, -np.inf, -np.inf
-    np.testing.assert_array_equal(np.argsort(blended(edges, logits, 1.0)[3]), np.argsort(edges[3]))
-    np.testing.assert_array_equal(np.argsort(blended(edges, logits, 0.0)[3]), np.argsort(logits[3]))
-    mixed = blended(edges, logits, 0.5)
-    assert np.isneginf(mixed[2, 5])
-    assert np.isfinite(np.delete(mixed.ravel(), 2 * 9 + 5)).all()
+    sources, known = {"graph": logs(edges), "transformer": logs(logits, logits=True)}, either([edges, logits])
+    np.testing.assert_array_equal(np.argsort(mixed(sources, {"graph": 1.0}, known)[3]), np.argsort(edges[3]))
+    np.testing.assert_array_equal(np.argsort(mixed(sources, {"transformer": 2.0}, known)[3]), np.argsort(logits[3]))
+    both = mixed(sources, {"graph": 0.5, "transformer": 0.5}, known)
+    assert np.isneginf(both[2, 5])
+    assert np.isfinite(np.delete(both.ravel(), 2 * 9 + 5)).all()
+
+
+def test_tuning_finds_the_source_that_knows_and_drops_noise() -> None:
+    held = held_out(log(customers=200, events=3000).before(CUT), table(None), seed=0)
+    assert held is not None
+    rng = np.random.default_rng(0)
+    truth = rng.random((len(held.histories), 30)).astype(np.float32) * 0.1
+    truth[np.repeat(np.arange(len(truth)), np.diff(held.offsets)), held.items] += 1
+    sources = {"noise": logs(rng.random(truth.shape).astype(np.float32)), "truth": logs(truth)}
+    weights = tune(sources, np.ones(truth.shape, dtype=bool), held)
+    assert weights["truth"] > 0
+    assert weights["noise"] == 0
+    assert held.ndcg(mixed(sources, weights, np.ones(truth.shape, dtype=bool))) > 0.99
+
+
+def test_the_held_out_stretch_is_the_last_of_the_log() -> None:
+    world = log(customers=200, events=3000).before(CUT)
+    held = held_out(world, table(None), seed=0)
+    assert held is not None
+    cut = held.train.at.max()
+    assert (world.at > cut).mean() <= 0.16
+    index = {name: row for row, name in enumerate(world.customers)}
+    for row, name in enumerate(held.histories.customers):
+        later = world.keep(world.at > cut).rows(np.array([index[name]]))
+        wanted = set(held.items[held.offsets[row] : held.offsets[row + 1]].tolist())
+        assert wanted == set(later.item[(later.item >= 0) & (table(None)[later.kind] > 0)].tolist())
+
+
+def test_the_fallback_is_not_worse_than_its_parts_on_what_it_tuned_for() -> None:
+    world = log(customers=200, events=4000)
+    model = Fallback().fit(world, as_of=CUT)
+    assert set(model.mix) == {"graph", "user_knn", "recent"}
+    held = held_out(world.before(CUT), table(None), seed=0)
+    assert held is not None
+    quick = model._quick(held.train, int(held.train.at.max()) + 1)
+    scores = {name: part.score(held.histories) for name, part in quick.items()}
+    known = either(scores.values())
+    reached = held.ndcg(mixed({name: logs(each) for name, each in scores.items()}, model.mix, known))
+    assert all(reached >= held.ndcg(mixed({name: logs(each)}, {name: 1.0}, known)) for name, each in scores.items())
+
+
+def test_a_given_blend_is_taken_and_a_wrong_one_refused() -> None:
+    assert Fallback(blend={"graph": 1.0, "recent": 0.25}).fit(log(), as_of=CUT).mix == {"graph": 1.0, "recent": 0.25}
+    for blend, words in (
+        ({"grahp": 1.0}, "Did you mean"),
+        ({"graph": -1.0}, "blend"),
+        ({"recent": 1.0}, "at least one of"),
+        ({"transformer": 1.0}, "source"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Fallback(blend=blend).fit(log(), as_of=CUT)

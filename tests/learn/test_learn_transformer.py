@@ -184,11 +184,13 @@ def test_early_stopping_keeps_the_best_epoch() -> None:
 def test_fallback_tunes_its_blend_inside_the_log() -> None:
     world = ring(200)
     model = Fallback(size="tiny", epochs=3).fit(world, as_of=END)
-    assert 0 <= model.weight <= 1
+    assert set(model.mix) == {"graph", "user_knn", "recent", "transformer"}
     ranking = model.recommend(world.histories(["c1", "nobody"]), k=3)
-    assert ranking.sources[0, 0] == "graph+transformer"
+    assert set(ranking.sources[0, 0].split("+")) <= set(model.mix)
+    assert ranking.sources[0, 0]
     assert ranking.sources[1, 0] == "recent" or ranking.sources[1, 0] == "popular"
-    assert Fallback(size="tiny", epochs=1, blend=0.25).fit(world, as_of=END).weight == 0.25
+    given = Fallback(size="tiny", epochs=1, blend={"graph": 1.0, "transformer": 0.5}).fit(world, as_of=END)
+    assert given.recommend(world.histories(["c1"]), k=1).sources[0, 0] == "graph+transformer"
 
 
 def test_wrong_settings_are_refused() -> None:
@@ -198,7 +200,7 @@ def test_wrong_settings_are_refused() -> None:
         (Transformer(size="tiny", dropout=1.0), "dropout"),
         (Transformer(device="tpu"), "device"),
         (Fallback(size="smal"), 'Did you mean "small"'),
-        (Fallback(size="tiny", blend=2), "blend"),
+        (Fallback(size="tiny", epochs=1, blend={"graph": 2000}), "blend"),
     ):
         with pytest.raises(InputError, match=words):
             model.fit(log(), as_of=CUT)

@@ -1,8 +1,8 @@
 """The chain that always answers: personal, then the customer's categories, then the last days, then popular, then the rest.
 
-The personal step is the directional item graph, blended log-linearly with the Transformer when a ``size`` is given; the
-weight is tuned on held-out customers inside the log, never on what comes after ``as_of``. Every place of every ranking names
-the step that it came from, and every row says hot, warm or cold.
+The personal step is a log-linear blend of the directional item graph, user-based neighbours, the last days' popularity and,
+when a ``size`` is given, the Transformer. Weights are tuned on a held-out last stretch of the log, never on what comes after
+``as_of``. Every place of every ranking names the step that it came from, and every row says hot, warm or cold.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tradewind.errors import InputError, unknown
 from tradewind.learn import _store
-from tradewind.learn._holdout import Holdout
+from tradewind.learn._blend import either, logs, mixed, tune
+from tradewind.learn._holdout import Holdout, held_out
 from tradewind.learn._rank import top_k
+from tradewind.learn._signal import table
 from tradewind.learn.base import Recommender, active
 from tradewind.learn.category import Category
 from tradewind.learn.graph import Graph
@@ -23,19 +26,22 @@ from tradewind.learn.popular import Popular
 from tradewind.learn.recent import Recent
 from tradewind.learn.sequences import Sequences
 from tradewind.learn.transformer import SIZES, Transformer
+from tradewind.learn.user_knn import UserKnn
 from tradewind.params import Number, OneOf, Rule, check
 from tradewind.types import Reason, from_micros
 
-FLOOR = 1e-4  # probability of an item that the graph has no edge to: keeps its logarithm finite
-GRID = np.linspace(0, 1, 21)
+CROWD = 200_000  # customers above which neighbours cost too much per answer
+PERSONAL = ("graph", "user_knn", "transformer")  # a row that none of these knows falls through to the next step
+STEPS = ("category", "recent", "popular")
 
 
 class Fallback(Recommender):
     """The shop's default recommender.
 
-    ``size``: None for the graph alone, or the size of the Transformer to blend with; ``blend``: weight of the graph in the
-    blend, None to tune it; ``epochs``, ``seed``, ``device``, ``threads``, ``checkpoint`` go to the Transformer. Scores
-    are comparable within one row and source only. When not to use: to judge one idea; measure the single models.
+    ``size``: None for a blend without the Transformer, or its size; ``blend``: weights by source ("graph", "user_knn",
+    "recent", "transformer"), None to tune them; ``epochs``, ``seed``, ``device``, ``threads``, ``checkpoint`` go to the
+    Transformer. Scores are comparable within one row and source only. When not to use: to judge one idea; measure the
+    single models.
     """
 
     name: ClassVar[str] = "fallback"
@@ -46,7 +52,7 @@ class Fallback(Recommender):
         self,
         *,
         size: str | None = None,
-        blend: float | None = None,
+        blend: Mapping[str, float] | None = None,
         epochs: int | None = None,
         seed: int = 0,
         device: str = "cpu",
@@ -62,64 +68,83 @@ class Fallback(Recommender):
     def _fit(self, log: Sequences) -> None:
         if self.size is not None:
             check(type(self).__name__, {"size": self.size}, {"size": OneOf(tuple(SIZES))})
-        if self.blend is not None:
-            check(type(self).__name__, {"blend": self.blend}, {"blend": Number(0, 1)})
-        cut = from_micros(self.as_of)
-        self.graph = Graph(weights=self.weights).fit(log, as_of=cut)
-        self.steps: tuple[Recommender, ...] = tuple(kind(weights=self.weights).fit(log, as_of=cut) for kind in (Category, Recent, Popular))
-        self.transformer: Transformer | None = None
-        self.weight = 1.0
-        if self.size is None:
-            return
-        self.transformer = Transformer(
-            size=self.size,
-            epochs=self.epochs,
-            seed=self.seed,
-            device=self.device,
-            threads=self.threads,
-            checkpoint=self.checkpoint,
-            weights=self.weights,
-        ).fit(log, as_of=cut)
-        self.weight = 0.5 if self.blend is None else self.blend
-        if self.blend is None and self.transformer.validation is not None:
-            self.weight = self._tuned(*self.transformer.validation)
-        self.transformer.validation = None
+        self.parts = self._quick(log, self.as_of)
+        for part in (Category(weights=self.weights), Popular(weights=self.weights)):
+            self.parts[part.name] = part.fit(log, as_of=from_micros(self.as_of))
+        validation = None
+        if self.size is not None:
+            transformer = Transformer(
+                size=self.size,
+                epochs=self.epochs,
+                seed=self.seed,
+                device=self.device,
+                threads=self.threads,
+                checkpoint=self.checkpoint,
+                weights=self.weights,
+            ).fit(log, as_of=from_micros(self.as_of))
+            self.parts["transformer"] = transformer
+            validation, transformer.validation = transformer.validation, None
+        self.mix = self._mix(log, validation)
 
-    def _tuned(self, holdout: Holdout, logits: NDArray[np.float32]) -> float:
-        edges = Graph(weights=self.weights).fit(holdout.train, as_of=from_micros(self.as_of)).score(holdout.histories)
-        reached = [holdout.ndcg(blended(edges, logits, float(weight))) for weight in GRID]
-        return float(GRID[int(np.argmax(reached))])
+    def _quick(self, log: Sequences, end: int) -> dict[str, Recommender]:
+        """The quick sources of the blend, fitted on ``log`` as of ``end`` (microseconds)."""
+        kinds: list[Recommender] = [Graph(weights=self.weights), Recent(weights=self.weights)]
+        if int((log.lengths > 0).sum()) <= CROWD:
+            kinds.append(UserKnn(weights=self.weights))
+        return {part.name: part.fit(log, as_of=from_micros(end)) for part in kinds}
+
+    def _mix(self, log: Sequences, validation: tuple[Holdout, NDArray[np.float32]] | None) -> dict[str, float]:
+        """The weights of the sources: given, tuned, or graph and Transformer alike where the log is too small to tune."""
+        sources = [name for name in (*PERSONAL, "recent") if name in self.parts]
+        if self.blend is not None:
+            for name in self.blend:
+                if name not in sources:
+                    raise unknown("source of the blend", name, sources)
+            check("blend", self.blend, {name: Number(0, 100) for name in self.blend})
+            if not any(self.blend.get(name, 0) for name in PERSONAL):
+                raise InputError(f"blend: got {dict(self.blend)}; give a weight above 0 to at least one of {', '.join(PERSONAL)}.")
+            return dict(self.blend)
+        holdout = validation[0] if validation else held_out(log, table(self.weights), seed=self.seed)
+        if holdout is None:
+            return {name: 1.0 for name in ("graph", "transformer") if name in self.parts}
+        quick = self._quick(holdout.train, int(holdout.train.at.max()) + 1)
+        scores = {name: part.score(holdout.histories) for name, part in quick.items()}
+        if validation:
+            scores["transformer"] = validation[1]
+        read = {name: logs(scores[name], logits=name == "transformer") for name in sources if name in scores}
+        return tune(read, either(scores.values()), holdout)
 
     def refresh(self, log: Sequences) -> None:
-        """Learn new events in the parts that can (graph, recent, popular); categories and Transformer stay as fitted.
+        """Learn new events in the parts that can (graph, recent, popular); the others stay as fitted.
 
         Items that are new since the fit wait for the next fit. Histories passed to ``recommend`` are always as fresh as given.
         """
         self._fitted()
         known = self._aligned(log)
-        self.graph.update(known)
-        for step in self.steps:
-            if "incremental" in step.tags:
-                step.update(known)
+        for part in self.parts.values():
+            if "incremental" in part.tags:
+                part.update(known)
         self._known |= active(known)
 
     # ---- answering -------------------------------------------------------------------------------------------------
 
     def _personal(self, histories: Sequences) -> tuple[NDArray[np.float32], NDArray[np.object_]]:
-        """Scores [U, I] of the personal step and the name of its source per row, object [U]."""
-        edges = self.graph.score(histories)
-        if self.transformer is None:
-            return edges, np.full(len(histories), "graph", dtype=object)
-        logits = self.transformer.score(histories)
-        connected, told = (np.isfinite(part).any(axis=1) for part in (edges, logits))
-        both = connected & told
-        edges[both] = blended(edges[both], logits[both], self.weight)
-        edges[~connected] = logits[~connected]
-        return edges, np.select([both, told], ["graph+transformer", "transformer"], "graph").astype(object)
+        """Scores [U, I] of the personal step and the names of its sources per row, object [U]."""
+        used = [name for name in (*PERSONAL, "recent") if self.mix.get(name, 0.0) > 0]
+        scores = {name: self.parts[name].score(histories) for name in used}
+        says: dict[str, NDArray[np.bool_]] = {name: np.asarray(np.isfinite(each).any(axis=1)) for name, each in scores.items()}
+        read = {name: logs(each, logits=name == "transformer") for name, each in scores.items()}
+        blended = mixed(read, self.mix, either(scores.values()))
+        personal = np.zeros(len(histories), dtype=bool)
+        for name in set(used) & set(PERSONAL):
+            personal |= says[name]
+        blended[~personal] = -np.inf
+        names = ["+".join(name for name in used if says[name][row]) for row in range(len(histories))]
+        return blended, np.array(names, dtype=object)
 
     def _tiers(self, histories: Sequences) -> list[tuple[NDArray[np.float32], NDArray[np.object_]]]:
         tiers = [self._personal(histories)]
-        tiers += [(step.score(histories), np.full(len(histories), step.name, dtype=object)) for step in self.steps]
+        tiers += [(self.parts[step].score(histories), np.full(len(histories), step, dtype=object)) for step in STEPS]
         unseen = np.tile(-np.arange(len(self.items), dtype=np.float32), (len(histories), 1))
         return [*tiers, (unseen, np.full(len(histories), "catalogue", dtype=object))]
 
@@ -150,65 +175,34 @@ class Fallback(Recommender):
         return places
 
     def _reasons(self, history: Sequences, item: int) -> tuple[Reason, ...]:
-        if np.isfinite(self._personal(history)[0][0, item]):
-            why = self.graph.reasons(history, row=0, item=item)
-            if not why and self.transformer is not None:
-                why = self.transformer.reasons(history, row=0, item=item)
-            return why or (Reason("model", {"model": self.name}),)
-        for step in self.steps:
-            if np.isfinite(step.score(history)[0, item]):
-                return step.reasons(history, row=0, item=item)
-        return (Reason("catalogue", {"item": self.items[item]}),)
+        for scores, names in self._tiers(history):
+            if np.isfinite(scores[0, item]):
+                return self.why(history, item, str(names[0]))
+        raise AssertionError("the last tier knows every item")
 
     def why(self, history: Sequences, item: int, source: str) -> tuple[Reason, ...]:
-        for part in (self.graph, *self.steps):
-            if part.name == source:
-                return part.why(history, item, source)
-        if source == "catalogue":
-            return (Reason("catalogue", {"item": self.items[item]}),)
-        return self._reasons(history, item)
+        """The reasons of the first source that knows the item, the heaviest first."""
+        for name in sorted(source.split("+"), key=lambda name: -self.mix.get(name, 0.0)):
+            if name in self.parts and (why := self.parts[name].why(history, item, name)):
+                return why
+        return (Reason("catalogue", {"item": self.items[item]}),)
 
     # ---- keeping ---------------------------------------------------------------------------------------------------
 
-    def _parts(self) -> list[Recommender]:
-        return [self.graph, *self.steps, *([] if self.transformer is None else [self.transformer])]
-
     def _state(self) -> tuple[dict[str, Any], _store.Arrays]:
         heads, arrays = [], {}
-        for part in self._parts():
+        for part in self.parts.values():
             head, own = part.state()
             heads.append(head)
             arrays.update({f"{part.name}/{name}": array for name, array in own.items()})
-        return {"weight": self.weight, "parts": heads}, arrays
+        return {"mix": self.mix, "parts": heads}, arrays
 
     def _restore(self, values: dict[str, Any], arrays: _store.Arrays) -> None:
-        self.weight, self.transformer = float(values["weight"]), None
-        steps: list[Recommender] = []
+        self.mix, self.parts = {name: float(weight) for name, weight in values["mix"].items()}, {}
         for head in values["parts"]:
             prefix = head["name"] + "/"
-            part = Recommender.from_state(head, {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)})
-            if isinstance(part, Graph):
-                self.graph = part
-            elif isinstance(part, Transformer):
-                self.transformer = part
-            else:
-                steps.append(part)
-        self.steps = tuple(steps)
-
-
-def blended(edges: NDArray[np.float32], logits: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
-    """``weight`` x log of the graph's share of each item plus the rest x log-softmax of the logits, float32 [U, I].
-
-    Items that neither knows (minus infinity in both) stay minus infinity; for an item without edges the share is ``FLOOR``.
-    """
-    strength = np.where(np.isfinite(edges), edges, 0.0)
-    share = strength / np.maximum(strength.sum(axis=1, keepdims=True), 1e-30)
-    spoken = np.where(np.isfinite(logits), logits, -np.inf)
-    top = spoken.max(axis=1, keepdims=True, initial=-1e30)
-    normal = spoken - top - np.log(np.exp(spoken - top).sum(axis=1, keepdims=True) + 1e-30)
-    normal = np.where(np.isfinite(normal), normal, np.log(1e-9))  # what only the graph knows
-    mixed = weight * np.log(share + FLOOR) + (1 - weight) * normal
-    return np.where(np.isfinite(edges) | np.isfinite(logits), mixed, -np.inf).astype(np.float32)
+            own = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+            self.parts[head["name"]] = Recommender.from_state(head, own)
 
 
 PLUGIN = Fallback

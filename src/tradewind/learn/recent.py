@@ -50,6 +50,8 @@ class Recent(Recommender):
         return np.tile(row, (len(histories), 1))
 
     def _reasons(self, history: Sequences, item: int) -> tuple[Reason, ...]:  # noqa: ARG002 - the same for everybody
+        if not self._counts[item] > 0:
+            return ()
         rank = int((self._counts > self._counts[item]).sum()) + 1
         return (Reason("recent", {"rank": rank, "days": self.days}),)
 

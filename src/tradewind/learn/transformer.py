@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tradewind.engine.training import World, alone, require_torch, world
 from tradewind.learn import _store
-from tradewind.learn._holdout import Holdout, last_moment
+from tradewind.learn._holdout import Holdout, held_out
 from tradewind.learn._signal import signal, table
 from tradewind.learn._transformer_data import Windows, codes, tables
 from tradewind.learn.base import Recommender
@@ -56,8 +56,8 @@ LAST = 5  # events that a reason looks at
 class Transformer(Recommender):
     """Scores are logits of the next item.
 
-    ``size`` is the dial; ``epochs`` and ``dropout`` override what it sets. The number of epochs is chosen on the held-out
-    last moment of some customers, then everything up to the cut is trained on. ``threads`` and ``device`` ("cpu", "cuda",
+    ``size`` is the dial; ``epochs`` and ``dropout`` override what it sets. The number of epochs is chosen on a held-out
+    last stretch of the log, then everything up to the cut is trained on. ``threads`` and ``device`` ("cpu", "cuda",
     "auto") say where; under ``torchrun`` all processes train one model. ``checkpoint`` is a path without suffix: a killed
     fit goes on from the last finished epoch to the same weights. When not to use: below some thousand events (``graph``
     learns faster), and for customers without a history.
@@ -95,7 +95,7 @@ class Transformer(Recommender):
     # ---- learning --------------------------------------------------------------------------------------------------
 
     def _fit(self, log: Sequences) -> None:
-        holdout = last_moment(log, table(self.weights), seed=self.seed)
+        holdout = held_out(log, table(self.weights), seed=self.seed)
         with world(self.device, threads=self.threads):  # joined once for both phases
             scores = self._search(holdout)
             self._finish(log)
