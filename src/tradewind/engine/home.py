@@ -152,7 +152,9 @@ def _prepare(root: Path, *, create: bool) -> None:
     found = {path.name for path in root.iterdir() if not path.name.startswith(".")} if root.is_dir() else set()
     if toml.NAME not in found:
         if not create:
-            raise NotFound(f"There is no shop at {root}. Check the path, or make one: tradewind collect FILES --shop {root} (in Python: create=True).")
+            raise NotFound(
+                f"There is no shop at {root}. Check the path, or make one: tradewind collect FILES --shop {root} (in Python: create=True)."
+            )
         if others := sorted(found - _OURS):
             raise InputError(f"{root} is no shop and not empty (it has {others[0]!r}). Give a new or an empty folder.")
     try:
