@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from tradewind.types import Estimate, Report, Section, utc
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tradewind.collect.report import CollectReport
+    from tradewind.collect.report import Check, CollectReport
     from tradewind.decide.plan import Plan
     from tradewind.simulate.world import World
 
@@ -27,6 +27,7 @@ HISTORY_DAYS = 120
 WINDOW_DAYS = 14
 HOLDOUT = 0.25  # large: the demo is there to measure
 BUDGET_PER_CUSTOMER = 150  # minor units a round
+EXAMPLE = 120  # letters
 MARK = ".tradewind-demo"  # says that the folder is a demo's, to be made anew
 SHOWN = ("subject", "preheader", "title", "body", "action")  # parts of a message that the report shows, in this order
 EPOCHS = 3  # enough to show the loop in minutes; a real shop leaves it to early stopping
@@ -203,11 +204,11 @@ def together(turns: list[Round]) -> Estimate | None:
 
 def _report(shop: Shop, turns: list[Round], collected: CollectReport, learned: Report) -> Report:
     from tradewind.measure import plots
-    from tradewind.measure.report import interval, number
+    from tradewind.measure.report import interval, number, units
 
     currency = str(shop.home.settings.currency)
     whole, truth = together(turns), sum(done.truth for done in turns)
-    rows, shown = [], []
+    rows, shown, truths = [], [], {}
     for place, done in enumerate(turns, 1):
         total = _total(done)
         rows.append(
@@ -222,28 +223,69 @@ def _report(shop: Shop, turns: list[Round], collected: CollectReport, learned: R
         )
         if total:
             shown.append(replace(total, name=f"plan {place}"))
+            truths[f"plan {place}"] = done.truth
     estimates = (*([whole] if whole else []), Estimate("true incremental profit (simulated)", truth, unit="minor"))
-    said = "All plans together against their holdouts, after discounts and contact costs. Each plan learns from the ones before."
-    picture = plots.intervals(shown, title="Incremental profit of each plan", unit=currency, scale=100.0)
-    top = Section("What the loop earned", (said,), estimates, tuple(rows), (picture,))
-    last = turns[-1].report
-    quality = Section(
-        "What was collected", (f"{collected.rows_in:,} rows read, {collected.rows_stored:,} stored.",), (), tuple(_checks(collected))
+    said = (
+        _verdict(whole, truth, currency=currency),
+        (
+            "Profit is what customers brought in on top of what they would have brought in without a message, after discounts and contact "
+            "costs. A real shop sees only the estimate; a simulation also knows the truth, which shows whether estimates can be trusted."
+        ),
+        f"{len(turns)} plans, {WINDOW_DAYS} days each; every plan learns from the ones before.",
     )
+    picture = plots.intervals(shown, title="Incremental profit of each plan", unit=currency, truths=truths, scale=units(currency))
+    top = Section("What the loop earned", said, estimates, tuple(rows), (picture,))
+    last = turns[-1].report
+    newest = [replace(one, title=f"Plan {len(turns)}: {one.title[0].lower()}{one.title[1:]}") for one in last.sections]
     words = Section(
-        "Some of the messages",
-        ("Every number was filled in by code from the catalogue and the offer.",),
+        f"Plan {len(turns)}: some of its messages",
+        ("Every number, name and date was filled in by code from the catalogue and the offer, and checked again.",),
         (),
         tuple(_samples(shop, turns[-1].plan)),
     )
-    sections = [top, *last.sections, words, quality, *learned.sections]
+    sections = [top, *newest, words, _quality(collected), *learned.sections]
     return Report("Tradewind on a simulated shop", utc(last.at), sections, simulated=True, meta=dict(last.meta) | {"rounds": len(turns)})
 
 
-def _checks(collected: CollectReport) -> list[dict[str, Any]]:
+def _verdict(whole: Estimate | None, truth: float, *, currency: str) -> str:
+    """The first sentence: what all plans earned together, how sure that is, and what is true."""
+    from tradewind.measure.report import interval, number
+
+    true = f"The simulation knows the truth: {number(truth, 'minor', currency=currency)}"
+    if whole is None or whole.low is None or whole.high is None:
+        return f"The holdouts were too small to tell what the plans earned. {true}."
+    said = f"{number(whole.value, 'minor', currency=currency)} ({whole.level:.0%} interval: {interval(whole, currency=currency)})"
+    place = "inside the interval" if whole.covers(truth) else "outside the interval, as happens to one interval in twenty"
+    if whole.low > 0:
+        return f"Together the plans earned an estimated {said}. {true}, {place}."
+    if whole.high < 0:
+        return f"Together the plans lost an estimated {said}. {true}, {place}."
+    return f"We cannot tell yet whether the plans earned anything: the best guess is {said}, and zero is inside. {true}, {place}."
+
+
+def _quality(collected: CollectReport) -> Section:
+    bad = [check for check in collected.checks if check.level != "PASS"]
+    read = (
+        f"{collected.rows_in:,} rows read, {collected.rows_stored:,} stored, {collected.rows_quarantined:,} kept apart to be mended, "
+        f"{collected.duplicates:,} duplicates. The simulation puts dirt into its export on purpose."
+    )
+    passed = f"{len(collected.checks) - len(bad)} more checks found nothing."
+    return Section("What was collected", (read, passed), (), tuple(_checks(bad)))
+
+
+def _checks(found: Sequence[Check]) -> list[dict[str, Any]]:
     order = {"FAIL": 0, "WARN": 1, "PASS": 2}
-    found = sorted(collected.checks, key=lambda check: (order[check.level], -check.count))[:20]
-    return [{"level": c.level, "check": c.name, "rows": c.count, "example": c.example[:60], "consequence": c.consequence} for c in found]
+    found = sorted(found, key=lambda check: (order[check.level], -check.count))[:20]
+    return [
+        {
+            "level": c.level,
+            "check": c.name,
+            "rows": c.count,
+            "example": c.example if len(c.example) <= EXAMPLE else f"{c.example[:EXAMPLE]}...",
+            "consequence": c.consequence,
+        }
+        for c in found
+    ]
 
 
 def _samples(shop: Shop, plan: Plan, *, each: int = 4) -> list[dict[str, Any]]:
@@ -261,10 +303,14 @@ def _samples(shop: Shop, plan: Plan, *, each: int = 4) -> list[dict[str, Any]]:
         message = json.loads(text)
         parts = {name: message["parts"][name] for name in SHOWN if message["parts"].get(name)}
         kind = (message["locale"], message["channel"])
-        chosen.setdefault(kind, {"language": message["locale"], "channel": message["channel"], "text": "  |  ".join(parts.values())})
+        chosen.setdefault(kind, {"language": message["locale"], "channel": message["channel"], "message": _readable(parts)})
         if len(chosen) >= 2 * each:
             break
     return [chosen[kind] for kind in sorted(chosen)]
+
+
+def _readable(parts: dict[str, str]) -> str:
+    return "\n".join(parts.values()).replace("{{unsubscribe_url}}", "[link to unsubscribe]")
 
 
 def _write(folder: Path, report: Report, turns: list[Round]) -> dict[str, Any]:

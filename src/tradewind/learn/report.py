@@ -61,6 +61,10 @@ def section(found: Evaluation) -> Section:
             f"from {split['cut'][:10]}; models saw only what came before. Split {split['hash'][:12]}. "
             f"{split['cold_customers']:.1%} of them had no history; {split['cold_items']:.1%} of what they bought had never been seen."
         ),
+        (
+            "ndcg, recall and mrr say how high the items that were bought stand among the first places (1 is perfect, 0 is none); coverage "
+            "is the share of the catalogue that anybody is shown, diversity how unlike the shown items are, novelty how little known."
+        ),
         '"all" counts repeat purchases, "new" only items that the customer had never bought. Intervals are 95 % bootstraps over customers.',
     )
     rows = []
@@ -69,6 +73,6 @@ def section(found: Evaluation) -> Section:
         for name in COLUMNS:
             e = row.estimates[name]
             label = f"{name}@{row.k}" if name in ("ndcg", "recall", "mrr") else name
-            shown[label] = f"{e.value:.4f}" if e.low is None or e.high is None else f"{e.value:.4f} [{e.low:.4f}, {e.high:.4f}]"
+            shown[label] = f"{e.value:.3f}" if e.low is None or e.high is None else f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
         rows.append(shown)
     return Section("How well the recommenders rank", text, (), tuple(rows))

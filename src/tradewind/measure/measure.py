@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +16,8 @@ from tradewind.engine.home import Home
 from tradewind.measure import money, plots
 from tradewind.measure.profit import Health, Sample, health, incremental, outcomes, sample, units
 from tradewind.measure.report import interval, number
+from tradewind.measure.report import units as minor_units
+from tradewind.measure.words import offer_name, ruled_out
 from tradewind.stats.experiment import cuped
 from tradewind.types import NOTHING, Estimate, Report, Section
 
@@ -49,11 +50,11 @@ def measure(home: Home, plan: Plan, *, as_of: datetime, truth: float | None = No
     sections = [
         _earned(values, checks, found, truth=truth, currency=currency),
         _certainty(values, checks, share=share),
+        _next(values, checks, found, currency=currency),
         _curve(home, found, currency=currency, margin=home.settings.margin),
         _spent(home, plan, found, currency=currency),
         _given(plan),
         *more,
-        _next(values, checks, found, currency=currency),
     ]
     simulated = truth is not None or home.settings.simulated
     title = f"What plan {plan.meta['plan_id'][:8]} earned"
@@ -68,27 +69,32 @@ def _total(values: Sequence[Estimate]) -> Estimate | None:
 
 def _earned(values: Sequence[Estimate], checks: Health, found: Sample, *, truth: float | None, currency: str) -> Section:
     total = _total(values)
-    text = [_verdict(total, checks, currency=currency)]
+    text = [_verdict(total, checks, found, currency=currency)]
     if not checks.matured:
-        text.append(f"The window runs until {found.end:%Y-%m-%d %H:%M} UTC; seen so far until {found.now:%Y-%m-%d %H:%M}. Not final.")
+        text.append(f"Not final: the window runs until {found.end:%Y-%m-%d %H:%M} UTC, seen so far is {found.now:%Y-%m-%d %H:%M} UTC.")
+    if total is not None:
+        text.append('"Incremental" means: on top of what the same customers would have brought in without a message, read off the holdout.')
     shown = list(values)
     if total is not None and truth is not None:
         inside = "inside" if total.covers(truth) else "outside"
         shown.insert(1, Estimate("true incremental profit (simulated)", truth, unit="minor", note=f"{inside} the interval"))
     picture: tuple[str, ...] = ()
     if total is not None:
-        picture = (plots.intervals([total], title="Incremental profit", unit=currency, truth=truth, scale=100.0),)
+        truths = {} if truth is None else {total.name: truth}
+        picture = (plots.intervals([total], title="Incremental profit", unit=currency, truths=truths, scale=minor_units(currency)),)
     return Section("What we earned", tuple(text), tuple(shown), (), picture)
 
 
-def _verdict(total: Estimate | None, checks: Health, *, currency: str) -> str:
+def _verdict(total: Estimate | None, checks: Health, found: Sample, *, currency: str) -> str:
+    if not found.acted.any():
+        return "The plan gives nothing to anybody, so there is nothing to measure."
     if total is None:
         return "We cannot tell: there is no holdout to compare with, or hardly anybody in it."
     if checks.split < BROKEN_SPLIT or checks.contaminated:
         return "Do not use these figures: the comparison is broken (see below)."
     assert total.low is not None
     assert total.high is not None
-    said = f"{number(total.value, 'minor', currency=currency)} (between {interval(total, currency=currency)})"
+    said = f"{number(total.value, 'minor', currency=currency)} ({total.level:.0%} interval: {interval(total, currency=currency)})"
     if total.low > 0:
         return f"The plan earned more than doing nothing: {said} of profit after discounts and contact costs."
     if total.high < 0:
@@ -99,11 +105,13 @@ def _verdict(total: Estimate | None, checks: Health, *, currency: str) -> str:
 def _certainty(values: Sequence[Estimate], checks: Health, *, share: float) -> Section:
     text = [
         (
-            f"{checks.treated:,} units could be contacted, {checks.holdout:,} were held out by a hash that nobody can influence "
-            f"(asked for: {share:.1%}). Compared are those for whom the plan acts, or would have acted."
+            f"{checks.treated:,} customers (or households) could be contacted, {checks.holdout:,} were held out by a hash that nobody can "
+            f"influence (asked for: {share:.1%}). Compared are those for whom the plan acts, or would have acted."
         ),
-        f"Split check: p = {checks.split:.3g}"
-        + (" - the split is broken; find out why first." if checks.split < BROKEN_SPLIT else ", fine."),
+        "The groups do not have the sizes that were asked for: the split is broken; find out why first "
+        f"(sample-ratio test, p = {checks.split:.3g})."
+        if checks.split < BROKEN_SPLIT
+        else f"The groups have the sizes that were asked for (sample-ratio test, p = {checks.split:.2g}).",
     ]
     if checks.contaminated:
         text.append(f"{checks.contaminated} held-out customers got a message. The holdout is contaminated.")
@@ -142,12 +150,12 @@ def _curve(home: Home, found: Sample, *, currency: str, margin: float | None) ->
         error = math.sqrt(a.var(ddof=1) / a.size + b.var(ddof=1) / b.size)
         value = float(a.mean() - b.mean())
         curve[:, day] = (value, value - 1.96 * error, value + 1.96 * error)
-    curve *= arm.sum() / 100
+    curve *= arm.sum() / minor_units(currency)
     days = np.arange(1, last + 1, dtype=np.float64)
     picture = plots.band(days, curve[0], curve[1], curve[2], title="Incremental profit day by day", unit=currency)
     return Section(
         "Day by day",
-        ("The band is the interval of each day seen alone; looking every day and stopping at the best is not fair.",),
+        ("The band is the 95 % interval of each day seen alone. Decide at the end of the window: stopping on the best day deceives.",),
         plots=(picture,),
     )
 
@@ -180,27 +188,31 @@ def _spent(home: Home, plan: Plan, found: Sample, *, currency: str) -> Section:
 def _given(plan: Plan) -> Section:
     table = plan.table
     variants, actions, offers, channels = (table[name].to_pylist() for name in ("variant", "action", "offer", "channel"))
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: dict[str, Counter[str]] = {}
     for variant, action, offer, channel in zip(variants, actions, offers, channels, strict=True):
         if variant == "treat":
-            counts[(NOTHING, "-") if action == NOTHING else (str(offer), str(channel))] += 1
-    why: Counter[str] = Counter()
-    for text in table["suppressed"].to_pylist():
-        why.update(set(json.loads(text).values()) if text else ())
-    rows = tuple({"offer": offer, "channel": channel, "customers": n} for (offer, channel), n in counts.most_common())
-    reasons = ", ".join(f"{code} ({n:,})" for code, n in why.most_common(8))
-    said = (f"Some actions were ruled out, counted by customers: {reasons}.",) if reasons else ()
-    picture = plots.bars(
-        {f"{row['offer']} / {row['channel']}": float(str(row["customers"])) for row in rows}, title="Who got what", unit="customers"
+            name = offer_name(plan, NOTHING if action == NOTHING else offer)
+            counts.setdefault(name, Counter())["-" if action == NOTHING else str(channel)] += 1
+    used = sorted({channel for found in counts.values() for channel in found} - {"-"})
+    ordered = sorted(counts.items(), key=lambda pair: (pair[0] == NOTHING, -pair[1].total()))
+    rows = tuple(
+        {"offer": name, **{channel: found.get(channel, "") for channel in used}, "customers": found.total()} for name, found in ordered
     )
-    return Section("Who got what", said, (), rows, (picture,))
+    reasons = "; ".join(ruled_out(plan))
+    said = (f"Ruled out for at least one offer or channel, counted by customers: {reasons}.",) if reasons else ()
+    picture = plots.bars({name: float(found.total()) for name, found in ordered}, title="Who got what", unit="customers")
+    return Section("Who got what", said, (), rows, (picture,) if rows else ())
 
 
 def _next(values: Sequence[Estimate], checks: Health, found: Sample, *, currency: str) -> Section:
     total = _total(values)
     text: list[str] = []
-    if total is None:
+    if not found.acted.any():
+        text.append("See above why actions were ruled out: consents, stock, offers that ended. Then decide again.")
+    elif total is None and found.treated.all():
         text.append("Plan with a holdout (holdout=0.1 holds out one customer in ten); without it nobody can say what was earned.")
+    elif total is None:
+        text.append("Too few customers were reached or held out. Plan for more of them, or hold out a larger share.")
     elif checks.split < BROKEN_SPLIT or checks.contaminated:
         text.append("Find out how units changed arms or were lost before looking at any figure.")
     else:
@@ -215,8 +227,10 @@ def _next(values: Sequence[Estimate], checks: Health, found: Sample, *, currency
             )
         elif total.low > 0:
             text.append("Keep the plan running; lower the holdout when you trust it, and let the next plan learn from these outcomes.")
-        else:
+        elif total.high < 0:
             text.append("Do not repeat this plan unchanged: the next one learns from these outcomes and will do less of it.")
+        else:
+            text.append("Nothing speaks for this plan, and nothing is proved against it. The next one learns from these outcomes.")
         text.append(
             f"The smallest effect that this plan could have shown is about {number(half * 1.43, 'minor', currency=currency)} (80 % power)."
         )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tradewind.types import Estimate
 
+WIDTH = 6.0  # inches: narrow enough that letters stay readable on a telephone
 INK, SOFT, GOOD, BAD, CALM = "#1f2a37", "#9aa5b1", "#0f766e", "#b4423a", "#3b6ea8"
 
 
@@ -22,7 +23,7 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     axis = figure.add_subplot()
     axis.spines[["top", "right"]].set_visible(False)
     axis.spines[["left", "bottom"]].set_color(SOFT)
-    axis.tick_params(colors=INK, labelsize=9)
+    axis.tick_params(colors=INK, labelsize=10)
     return figure, axis
 
 
@@ -38,9 +39,11 @@ def _svg(figure: Any, title: str) -> str:
     return re.sub(r"<svg ", f'<svg role="img" aria-label="{title}" ', text, count=1)
 
 
-def intervals(estimates: Sequence[Estimate], *, title: str, unit: str, truth: float | None = None, scale: float = 1.0) -> str:
-    """One horizontal interval per estimate, zero marked, and the simulation's truth when there is one."""
-    figure, axis = _figure(7.2, 0.9 + 0.5 * len(estimates))
+def intervals(
+    estimates: Sequence[Estimate], *, title: str, unit: str, truths: Mapping[str, float] | None = None, scale: float = 1.0
+) -> str:
+    """One horizontal interval per estimate, zero marked, and the simulation's truth by the estimate's name when there is one."""
+    figure, axis = _figure(WIDTH, 0.9 + 0.5 * len(estimates))
     rows = [e for e in estimates if e.low is not None and e.high is not None]
     for place, e in enumerate(reversed(rows)):
         assert e.low is not None
@@ -48,15 +51,13 @@ def intervals(estimates: Sequence[Estimate], *, title: str, unit: str, truth: fl
         colour = GOOD if e.low > 0 else BAD if e.high < 0 else CALM
         axis.plot([e.low / scale, e.high / scale], [place, place], color=colour, linewidth=5, alpha=0.45, solid_capstyle="round")
         axis.plot(e.value / scale, place, "o", color=colour, markersize=7)
-    if truth is not None:
-        axis.axvline(truth / scale, color=INK, linewidth=1.2, linestyle="--")
-        axis.annotate(
-            "truth (simulated)", (truth / scale, 1), xycoords=("data", "axes fraction"), fontsize=8, color=INK, ha="center", va="bottom"
-        )
+        if truths and e.name in truths:
+            axis.plot(truths[e.name] / scale, place, "D", color=INK, markersize=6)
     axis.axvline(0, color=SOFT, linewidth=1)
     axis.set_yticks(range(len(rows)), [e.name for e in reversed(rows)])
     axis.set_ylim(-0.6, len(rows) - 0.4)
-    axis.set_xlabel(unit, fontsize=9, color=INK)
+    legend = "dot: best guess, bar: interval" + (", diamond: truth (simulated)" if truths else "")
+    axis.set_xlabel(f"{unit}   ({legend})", fontsize=10, color=INK)
     return _svg(figure, title)
 
 
@@ -70,22 +71,22 @@ def band(
     unit: str,
 ) -> str:
     """A curve over days with its interval as a band; the axis always shows zero."""
-    figure, axis = _figure(7.2, 3.0)
+    figure, axis = _figure(WIDTH, 2.8)
     axis.axhline(0, color=SOFT, linewidth=1)
     axis.fill_between(days, low, high, color=CALM, alpha=0.2, linewidth=0)
     axis.plot(days, value, color=CALM, linewidth=2)
-    axis.set_xlabel("days since the plan", fontsize=9, color=INK)
-    axis.set_ylabel(unit, fontsize=9, color=INK)
+    axis.set_xlabel("days since the plan", fontsize=10, color=INK)
+    axis.set_ylabel(unit, fontsize=10, color=INK)
     return _svg(figure, title)
 
 
 def bars(values: Mapping[str, float], *, title: str, unit: str) -> str:
     """Horizontal bars from zero, largest first, each with its number."""
-    figure, axis = _figure(7.2, 0.7 + 0.34 * max(1, len(values)))
+    figure, axis = _figure(WIDTH, 0.7 + 0.34 * max(1, len(values)))
     ordered = sorted(values.items(), key=lambda pair: pair[1])
     axis.barh([name for name, _ in ordered], [value for _, value in ordered], color=CALM, height=0.62)
     for place, (_, value) in enumerate(ordered):
-        axis.annotate(f" {value:,.6g}", (value, place), va="center", fontsize=8, color=INK)
-    axis.set_xlabel(unit, fontsize=9, color=INK)
+        axis.annotate(f" {value:,.6g}", (value, place), va="center", fontsize=9, color=INK)
+    axis.set_xlabel(unit, fontsize=10, color=INK)
     axis.margins(x=0.12)
     return _svg(figure, title)

@@ -173,9 +173,15 @@ def incremental(found: Sample, *, level: float = 0.95) -> tuple[Estimate, ...]:
         level=level,
     )
     cost = float(found.contact[found.treated].sum() + found.discount[found.treated].sum())
-    values = [total, each, plain, lift]
+    values = [total, each, plain, replace(lift, note="share who bought, minus that of the holdout")]
     if cost > 0:
-        values.append(replace(_scaled(total, 1 / cost, "return on marketing cost"), unit="ratio", note="cost taken as given"))
+        values.append(
+            replace(
+                _scaled(total, 1 / cost, "return on marketing cost"),
+                unit="ratio",
+                note="profit for each unit of money spent; the cost is taken as given",
+            )
+        )
     return tuple(values)
 
 

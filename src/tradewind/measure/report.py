@@ -8,13 +8,19 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from tradewind.types import Estimate, Report, Section
+from tradewind.types import NO_MINOR, Estimate, Report, Section
 
 SIMULATED = "Simulated: customers, behaviour and answers come from a simulation. Nothing here was earned by a real shop."
 
 
-def _symbol(currency: str) -> str:
-    return {"CNY": "CNY ", "GBP": "GBP ", "EUR": "EUR ", "USD": "USD "}.get(currency, f"{currency} " if currency else "")
+def units(currency: str) -> float:
+    """Minor units in one unit of a currency: 100 for most, 1 for the yen."""
+    return 1.0 if currency in NO_MINOR else 100.0
+
+
+def _amount(value: float, currency: str) -> str:
+    text = f"{value / units(currency):,.{0 if currency in NO_MINOR else 2}f}"
+    return text.removeprefix("-") if not text.strip("-0.,") else text
 
 
 def number(value: float, unit: str, *, currency: str = "") -> str:
@@ -22,11 +28,13 @@ def number(value: float, unit: str, *, currency: str = "") -> str:
     if math.isnan(value):
         return "-"
     if unit == "minor":
-        return f"{'-' if value < 0 else ''}{_symbol(currency)}{abs(value) / 100:,.2f}"
+        return f"{currency} {_amount(value, currency)}".strip()
     if unit == "share":
         return f"{100 * value:.2f} %"
     if unit == "count":
         return f"{value:,.0f}"
+    if unit == "ratio":
+        return f"{value:,.2f}"
     return f"{value:,.4g}"
 
 
@@ -34,6 +42,8 @@ def interval(estimate: Estimate, *, currency: str = "") -> str:
     """The interval in the same words, or an empty text."""
     if estimate.low is None or estimate.high is None:
         return ""
+    if estimate.unit == "minor":
+        return f"{number(estimate.low, 'minor', currency=currency)} to {_amount(estimate.high, currency)}"
     low, high = (number(bound, estimate.unit, currency=currency) for bound in (estimate.low, estimate.high))
     return f"{low} to {high}"
 
@@ -53,9 +63,8 @@ def tables(section: Section, *, currency: str = "") -> list[list[dict[str, Any]]
     found: list[list[dict[str, Any]]] = []
     if section.estimates:
         rows = [_row(estimate, currency) for estimate in section.estimates]
-        if not any(row["note"] for row in rows):
-            rows = [{key: value for key, value in row.items() if key != "note"} for row in rows]
-        found.append(list(rows))
+        empty = {column for column in ("interval", "note") if not any(row[column] for row in rows)}
+        found.append([{key: value for key, value in row.items() if key not in empty} for row in rows])
     if section.rows:
         found.append([{key: _cell(value) for key, value in row.items()} for row in section.rows])
     return found
@@ -88,12 +97,13 @@ def to_text(report: Report) -> str:
 
 def _aligned(rows: list[dict[str, Any]]) -> list[str]:
     heads = list(rows[0])
-    widths = [max(len(head), *(len(str(row.get(head, ""))) for row in rows)) for head in heads]
+    rows = [{head: " / ".join(str(row.get(head, "")).split("\n")) for head in heads} for row in rows]  # one line a row
+    widths = [max(len(head), *(len(row[head]) for row in rows)) for head in heads]
 
     def line(cells: list[str]) -> str:
         return "  " + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
-    return ["", line(heads), *(line([str(row.get(head, "")) for head in heads]) for row in rows)]
+    return ["", line(heads), *(line([row[head] for head in heads]) for row in rows)]
 
 
 def to_markdown(report: Report) -> str:
@@ -107,7 +117,9 @@ def to_markdown(report: Report) -> str:
         for rows in tables(section, currency=currency):
             heads = list(rows[0])
             lines += ["| " + " | ".join(head or " " for head in heads) + " |", "|" + "---|" * len(heads)]
-            lines += ["| " + " | ".join(str(row.get(head, "")).replace("|", "\\|") for head in heads) + " |" for row in rows]
+            lines += [
+                "| " + " | ".join(str(row.get(head, "")).replace("|", "\\|").replace("\n", "<br>") for head in heads) + " |" for row in rows
+            ]
             lines.append("")
     return "\n".join(lines)
 

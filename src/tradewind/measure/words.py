@@ -1,9 +1,34 @@
-"""A plan's summary in words."""
+"""A plan in words: its summary, its offers by name, and why actions were ruled out."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+
+from tradewind.decide.eligibility import EXPLAIN
 from tradewind.decide.plan import Plan
 from tradewind.measure.report import number
+from tradewind.types import NOTHING
+
+QUIET = frozenset({"rank"})  # said of nearly everybody, and nobody's fault
+SHOWN = 5  # reasons
+
+
+def offer_name(plan: Plan, offer: str | None) -> str:
+    """How people call an offer: its English title, else any title, with its id; the id alone without a title."""
+    if offer in (None, NOTHING):
+        return NOTHING
+    titles = plan.meta.get("offers", {}).get(offer, {}).get("title") or {}
+    title = titles.get("en") or next(iter(titles.values()), "")
+    return f"{title} ({offer})" if title else str(offer)
+
+
+def ruled_out(plan: Plan) -> list[str]:
+    """Why actions were ruled out, most frequent first, each with the number of customers whom it touched."""
+    why: Counter[str] = Counter()
+    for text in plan.table["suppressed"].to_pylist():
+        why.update(set(json.loads(text).values()) if text else ())
+    return [f"{EXPLAIN.get(code, code)} ({count:,})" for code, count in why.most_common() if code not in QUIET][:SHOWN]
 
 
 def plan_text(plan: Plan) -> str:
@@ -25,6 +50,8 @@ def plan_text(plan: Plan) -> str:
         f"  expected: {cash('expected_value')} of margin for {cash('expected_cost')} of discounts and contacts",
         f"  budget {cash('budget')}, reserved {cash('reserved')}; price of the budget {found['price']:.3f}",
     ]
+    if not found["treated"] and (reasons := ruled_out(plan)):
+        lines.append(f"  nobody gets anything; ruled out, by customers: {'; '.join(reasons)}")
     if found["overridden"]:
         lines.append(f"  {found['overridden']:,} decisions were changed to nothing, because the budget was used up")
     return "\n".join(lines)
