@@ -126,8 +126,9 @@ class Graph(Recommender):
             lengths = [len(columns) for columns, _ in rows]
             targets = np.concatenate([np.empty(0, np.int32), *[columns for columns, _ in rows]])
             strengths = np.concatenate([np.empty(0), *[data for _, data in rows]]) * np.repeat(weights, lengths)
-            self._asked = (history, (np.repeat(items, lengths), targets, strengths))
-        return self._asked[1]
+            self._asked = (history, (np.repeat(items, lengths).astype(np.int64), targets, strengths))
+        paths: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]] = self._asked[1]
+        return paths
 
     def _state(self) -> tuple[dict[str, Any], _store.Arrays]:
         self._edges.compile()
