@@ -112,12 +112,12 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(base: Path, shop: Path) ->
 
 @pytest.mark.slow
 def test_a_run_killed_at_many_steps(base: Path, shop: Path) -> None:
-    killed_run(base, shop, kills=12, seed=100)
+    killed_run(base, shop, kills=4, seed=100)
 
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_times(base: Path, shop: Path) -> None:
-    killed_run(base, shop, kills=12, seed=1, how="time", span=4.0)
+    killed_run(base, shop, kills=4, seed=1, how="time", span=4.0)
 
 
 def killed_learning(base: Path, shop: Path, *, kills: int, seed: int) -> None:
@@ -141,7 +141,7 @@ def test_a_killed_learn_leaves_one_active_model_and_no_drafts(base: Path, shop: 
 
 @pytest.mark.slow
 def test_learning_killed_at_many_steps(base: Path, shop: Path) -> None:
-    killed_learning(base, shop, kills=25, seed=1)
+    killed_learning(base, shop, kills=8, seed=1)
 
 
 def lines(shop: Path) -> Counter[str]:
