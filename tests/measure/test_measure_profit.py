@@ -238,3 +238,28 @@ def test_hostile_names_stay_text_in_the_page(shop: Home) -> None:
         )
         report = measure(shop, Plan(rows, plan.meta), as_of=START + timedelta(days=20))
     assert "<script" not in to_html(report)
+
+
+def test_a_log_that_ends_before_the_window_has_not_seen_it(shop: Home) -> None:
+    """Whoever forgets to collect must not teach the next policy that nobody bought anything."""
+    with shop:
+        plan = plan_of(["a", "b"], holdout=["b"])
+        shop.log.append([line(1, "a", -1)], now=START)
+        shop.log.compact(now=START)
+        nothing = measure(shop, plan, as_of=START + timedelta(days=30))
+        shop.log.append([line(2, "a", 5)], now=START)
+        shop.log.compact(now=START)
+        half = sample(shop, plan, as_of=START + timedelta(days=30))
+        sent = Event("s", START + timedelta(days=13, hours=20), "sent", "deliver", customer="a", channel="email")
+        shop.log.append([sent], now=START)
+        shop.log.compact(now=START)
+        own = sample(shop, plan, as_of=START + timedelta(days=30))
+        shop.log.append([line(3, "b", 13)], now=START)
+        shop.log.compact(now=START)
+        whole = sample(shop, plan, as_of=START + timedelta(days=30))
+    assert not any(nothing.outcomes["matured"].to_pylist())
+    assert "Not final" in to_text(nothing)
+    assert "Collect what happens until" in to_text(nothing)
+    assert (half.matured, own.matured) == (False, False), "our own messages do not prove that the shop's events were collected"
+    assert half.margin[0] > 0, "the last event counts"
+    assert whole.matured

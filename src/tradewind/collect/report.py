@@ -111,7 +111,7 @@ class CollectReport:
         )
 
     def to_text(self) -> str:
-        """Lines for a terminal: counts per source, checks that found something first, declared assumptions last."""
+        """Lines for a terminal: counts per source, checks that found something, the others in one line a source, declared assumptions."""
         lines = [f"collect {self.source}" + (" (simulated)" if self.simulated else "")]
         if self.already_done:
             lines.append("  Nothing to do: these bytes under this mapping were loaded before.")
@@ -125,12 +125,17 @@ class CollectReport:
         for name, value in self.totals.items():
             lines.append(f"  total {name} = {value:,.2f}")
         order = {"FAIL": 0, "WARN": 1, "PASS": 2}
-        for check in sorted(self.checks, key=lambda c: order[c.level]):
+        told = [check for check in self.checks if check.level != "PASS" or check.count]
+        for check in sorted(told, key=lambda c: order[c.level]):
             lines.append(f"  {check.level}  {check.source}: {check.name}" + (f"  {check.count:,}" if check.count else ""))
             if check.count and check.example:
                 lines.append(f"        for example {check.example}")
             if check.count and check.consequence:
                 lines.append(f"        -> {check.consequence}")
+        for name in dict.fromkeys(check.source for check in self.checks):
+            passed = [check.name for check in self.checks if check.source == name and check not in told]
+            if passed:
+                lines.append(f"  PASS  {name}: {len(passed)} checks found nothing: {', '.join(passed)}")
         lines += [f"  ASSUMED  {assumption}" for assumption in self.assumptions]
         return "\n".join(lines)
 

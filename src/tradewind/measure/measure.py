@@ -71,7 +71,9 @@ def _earned(values: Sequence[Estimate], checks: Health, found: Sample, *, truth:
     total = _total(values)
     text = [_verdict(total, checks, found, currency=currency)]
     if not checks.matured:
-        text.append(f"Not final: the window runs until {found.end:%Y-%m-%d %H:%M} UTC, seen so far is {found.now:%Y-%m-%d %H:%M} UTC.")
+        text.append(
+            f"Not final: the window runs until {found.end:%Y-%m-%d %H:%M} UTC, the log is seen until {found.now:%Y-%m-%d %H:%M} UTC."
+        )
     if total is not None:
         text.append('"Incremental" means: on top of what the same customers would have brought in without a message, read off the holdout.')
     shown = list(values)
@@ -235,5 +237,5 @@ def _next(values: Sequence[Estimate], checks: Health, found: Sample, *, currency
             f"The smallest effect that this plan could have shown is about {number(half * 1.43, 'minor', currency=currency)} (80 % power)."
         )
     if not checks.matured:
-        text.append(f"Measure again after {found.end:%Y-%m-%d %H:%M} UTC.")
+        text.append(f"Collect what happens until {found.end:%Y-%m-%d %H:%M} UTC, then measure again.")
     return Section("What to do next", tuple(text))

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tradewind.engine.tables import Tables
 from tradewind.errors import StateError
+from tradewind.types import utc
 
 Expr = Any
 
@@ -87,6 +88,13 @@ def customer_money(tables: Tables, *, start: datetime, end: datetime, currency: 
             "foreign": found["foreign"],
         }
     )
+
+
+def seen_until(tables: Tables) -> datetime | None:
+    """When the shop's log ends: its last event that is not a message of our own; None without any."""
+    events = tables.events()
+    last = tables.to_arrow(events.filter(events.source != "deliver").aggregate(at=events.at.max()))["at"][0].as_py()
+    return None if last is None else utc(last)
 
 
 def offer_discounts(tables: Tables, *, start: datetime, end: datetime, currency: str) -> pa.Table:

@@ -25,6 +25,7 @@ from tradewind.stats.experiment import cuped, mean_difference, proportion_differ
 from tradewind.types import NOTHING, Estimate, utc
 
 Floats = NDArray[np.float64]
+GAP = timedelta(days=1)  # a log that ends earlier than this before the window's end has not seen the window
 HISTORY_DAYS = 90  # pre-period whose margin explains part of the noise
 
 
@@ -81,10 +82,16 @@ def _contact_costs(home: Home, plan: Plan) -> dict[str, float]:
 
 
 def sample(home: Home, plan: Plan, *, as_of: datetime) -> Sample:
-    """Join a plan with what followed: the window is [plan's as_of, + window_days), cut at ``as_of`` when that is earlier."""
+    """Join a plan with what followed: the window is [plan's as_of, + window_days), cut at ``as_of`` when that is earlier.
+
+    A log that ends more than a day before that has not seen the rest: then ``now`` is where it ends, and nothing has matured.
+    """
     rows = plan.table
     start = utc(plan.meta["as_of"], what="plan as_of")
     end = start + timedelta(days=float(plan.meta["window_days"]))
+    last = money.seen_until(home.tables)
+    if last is None or last + GAP < min(end, as_of):
+        as_of = start if last is None else max(start, last + timedelta(microseconds=1))
     seen = min(end, as_of)
     currency, margin = str(plan.meta["currency"]), home.settings.margin
     customers = np.array(rows["customer"].to_pylist(), dtype=object)
