@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from collect_shops import MAPPING, NOW, balanced, events, inline, load, rows, table
 
+from tradewind.collect.ingest import collect
 from tradewind.collect.pipeline import active_rules
 from tradewind.collect.quarantine import quarantine_rows
 from tradewind.collect.rules.base import QualityRule
@@ -18,6 +22,8 @@ from tradewind.params import Number, OneOf
 from tradewind.plugins import load as plugin
 from tradewind.plugins import names
 from tradewind.schema import TABLES
+from tradewind.simulate.people import NAMES
+from tradewind.simulate.world import World
 
 RULES = sorted(names("collect.rules"))
 
@@ -103,6 +109,26 @@ def test_bots_are_too_fast_or_too_regular(home: Home, tmp_path: Path) -> None:
     load(home, tmp_path / "in", rows(*regular, *fast, *person))
     assert {name.strip("0123456789") for name in flags(home)} == {"regular", "fast"}
     assert len(flags(home)) == 240
+
+
+def test_views_of_people_are_no_bots_when_their_times_are_rounded(home: Home, tmp_path: Path) -> None:
+    lines = [f"m{n},2026-01-02T10:{n * n % 47:02}:00Z,minutes,look,A{n % 9},," for n in range(120)]
+    lines += [f"d{n},2026-01-{1 + n // 40:02}T00:00:00Z,days,look,A{n % 9},," for n in range(120)]
+    lines += [f"w{n},2026-01-{1 + n // 2:02}T{9 + 9 * (n % 2):02}:00:00Z,weeks,look,A{n % 9},," for n in range(60)]
+    load(home, tmp_path / "in", rows(*lines))
+    assert flags(home) == {}
+
+
+def test_bots_of_the_simulated_shop_are_found_and_nobody_else(home: Home, tmp_path: Path) -> None:
+    world = World.make(1_500, seed=5, start=date(2026, 1, 5), days=28)
+    world.write(tmp_path / "in")
+    collect(home, tmp_path / "in", now=world.end)
+    found = {row["customer"] for row in events(home) if "bots" in str(row["context"])}
+    views = Counter(row["customer"] for row in events(home) if row["kind"] == "view")
+    people = world.people(0)
+    bots = {f"C{row:07d}" for row in np.flatnonzero(people.kind == NAMES.index("bot"))}
+    assert found == {name for name in bots if views[name] >= 30}
+    assert len(found) > 5
 
 
 def test_refunds_before_the_purchase_are_flagged_across_loads(home: Home, tmp_path: Path) -> None:

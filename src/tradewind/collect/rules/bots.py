@@ -10,19 +10,22 @@ from tradewind.params import Number, Rule
 
 
 class Bots(QualityRule):
-    """Of visitors with at least ``views`` views: a median gap under ``seconds``, or gaps whose spread is under ``spread`` of their mean.
+    """Visitors of whom one visit of at least ``views`` views has less than ``seconds`` between views on average, or gaps whose
+    spread is under ``spread`` of their mean.
 
-    A visitor is the customer, else the session.
+    A visitor is the customer, else the session; a visit ends with a pause of ``pause`` minutes. Means over a visit, not medians
+    of gaps: in a log whose times are rounded to minutes or days most gaps of a person are nought.
     """
 
     name: ClassVar[str] = "bots"
     tables: ClassVar[tuple[str, ...]] = ("events",)
-    defaults: ClassVar[Mapping[str, Any]] = {"action": "flag", "views": 100, "seconds": 1.0, "spread": 0.1}
+    defaults: ClassVar[Mapping[str, Any]] = {"action": "flag", "views": 30, "seconds": 1.0, "spread": 0.1, "pause": 30}
     options: ClassVar[Mapping[str, Rule]] = {
         "action": CHOICES,
         "views": Number(10, 1e9),
         "seconds": Number(0, 3600),
         "spread": Number(0, 1),
+        "pause": Number(1, 1440),
     }
 
     def features(self, view: View) -> Mapping[str, str]:
@@ -37,12 +40,23 @@ class Bots(QualityRule):
         if not self.features(view):
             return ()
         options = self.set
-        nobody = "hash(NULL::VARCHAR)"
-        many = f"SELECT who FROM marks WHERE who IS NOT NULL AND who <> {nobody} GROUP BY who HAVING count(*) >= {int(options['views'])}"
+        views, nobody = int(options["views"]), "hash(NULL::VARCHAR)"
+        # Half of a long visit lies within one day or the next: few visitors are busy enough to be worth sorting.
+        busy = (
+            f"SELECT who FROM marks WHERE who IS NOT NULL AND who <> {nobody} GROUP BY who, us // 86400000000 "
+            f"HAVING count(*) >= {(views + 1) // 2}"
+        )
+        gaps = (
+            f"SELECT who, us, _pos, (us - lag(us) OVER (PARTITION BY who ORDER BY us, _pos)) / 1e6 AS gap FROM marks WHERE who IN ({busy})"
+        )
+        pause = float(options["pause"]) * 60
+        visits = (
+            f"SELECT who, CASE WHEN gap < {pause} THEN gap END AS gap, "
+            f"count(*) FILTER (gap IS NULL OR gap >= {pause}) OVER (PARTITION BY who ORDER BY us, _pos) AS visit FROM ({gaps})"
+        )
         robots = (
-            "SELECT who FROM (SELECT who, (us - lag(us) OVER (PARTITION BY who ORDER BY us, _pos)) / 1e6 AS gap FROM marks "
-            f"WHERE who IN ({many})) GROUP BY who HAVING median(gap) < {float(options['seconds'])} "
-            f"OR stddev_samp(gap) < {float(options['spread'])} * avg(gap)"
+            f"SELECT who FROM ({visits}) GROUP BY who, visit HAVING count(*) >= {views} AND sum(gap) > 0 "
+            f"AND (avg(gap) < {float(options['seconds'])} OR stddev_samp(gap) < {float(options['spread'])} * avg(gap))"
         )
         reason = "comes from a visitor that is too fast or too regular for a person"
         return [Find("bots", f"SELECT _pos FROM marks WHERE who IN ({robots})", options["action"], reason, "customer")]
