@@ -126,6 +126,8 @@ def write_days(con: duckdb.DuckDBPyConnection, sql: str, folder: Path) -> None:
     """Write events to ``folder/day=YYYY-MM-DD/*.parquet``, days in UTC, one file a day."""
     # Snappy: for 2 million events zstd took 21 % more CPU for 40 % less disk, and writing is what bounds a load.
     day = 'CAST(make_timestamp(epoch_us("at")) AS DATE) AS day'
+    # Flushed early, ten million events over 90 days took 7.3 s and 0.55 GB; at DuckDB's default 10.6 s and 2.6 GB.
+    con.execute("SET partitioned_write_flush_threshold = 16384")
     con.execute(f"COPY (SELECT *, {day} FROM ({sql})) TO {literal(folder)} (FORMAT parquet, PARTITION_BY (day), COMPRESSION snappy)")
 
 

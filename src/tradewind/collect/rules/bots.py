@@ -42,10 +42,8 @@ class Bots(QualityRule):
         options = self.set
         views, nobody = int(options["views"]), "hash(NULL::VARCHAR)"
         # Half of a long visit lies within one day or the next: few visitors are busy enough to be worth sorting.
-        busy = (
-            f"SELECT who FROM marks WHERE who IS NOT NULL AND who <> {nobody} GROUP BY who, us // 86400000000 "
-            f"HAVING count(*) >= {(views + 1) // 2}"
-        )
+        many = f"SELECT who FROM marks WHERE who IS NOT NULL AND who <> {nobody} GROUP BY who HAVING count(*) >= {views}"
+        busy = f"SELECT who FROM marks WHERE who IN ({many}) GROUP BY who, us // 86400000000 HAVING count(*) >= {(views + 1) // 2}"
         gaps = (
             f"SELECT who, us, _pos, (us - lag(us) OVER (PARTITION BY who ORDER BY us, _pos)) / 1e6 AS gap FROM marks WHERE who IN ({busy})"
         )

@@ -28,8 +28,8 @@ class OutliersMad(QualityRule):
         """One condition per numeric column, with the limits computed from an even sample of the rows."""
         found = []
         only = "kind IN ('purchase', 'refund')" if view.table == "events" else "true"
-        for column in (name for name in COLUMNS[view.table] if view.has(name)):
-            limits = self._limits(view, column, only)
+        columns = [name for name in COLUMNS[view.table] if view.has(name)]
+        for column, limits in zip(columns, self._limits(view, columns, only), strict=True):
             if limits is not None:
                 low, high = limits
                 where = f'{only} AND ("{column}" < {low!r} OR "{column}" > {high!r})'
@@ -37,14 +37,21 @@ class OutliersMad(QualityRule):
                 found.append(Flaw(f"outliers_mad {column}", where, self.set["action"], reason, column))
         return found
 
-    def _limits(self, view: View, column: str, only: str) -> tuple[float, float] | None:
+    def _limits(self, view: View, columns: Sequence[str], only: str) -> list[tuple[float, float] | None]:
+        """Low and high limit per column; all columns in one look at the rows."""
+        if not columns:
+            return []
+        logs = ", ".join(f'CASE WHEN "{column}" >= 0 THEN ln(1 + "{column}") END AS x{n}' for n, column in enumerate(columns))
+        middles = ", ".join(f"median(x{n}) AS m{n}" for n in range(len(columns)))
+        told = ", ".join(f"[any_value(m{n}), median(abs(x{n} - m{n})), avg(abs(x{n} - m{n})), count(x{n})]" for n in range(len(columns)))
+        (row,) = view.con.execute(
+            f"WITH s AS MATERIALIZED ({view.sample(logs, where=only, most=SAMPLE)}), m AS (SELECT {middles} FROM s) SELECT {told} FROM s, m"
+        ).fetchall()
+        return [self._reach(*values) for values in row]
+
+    def _reach(self, middle: float, spread: float, mean: float, count: float) -> tuple[float, float] | None:
         import math
 
-        sample = view.sample(f'ln(1 + "{column}") AS x', where=f'{only} AND "{column}" >= 0', most=SAMPLE)
-        ((middle, spread, mean, count),) = view.con.execute(
-            f"WITH s AS MATERIALIZED ({sample}), m AS (SELECT median(x) AS m FROM s) "
-            "SELECT any_value(m), median(abs(x - m)), avg(abs(x - m)), count(*) FROM s, m"
-        ).fetchall()
         if count < 20 or not mean:
             return None
         scale = spread / 0.6745 if spread else mean * 1.253314
