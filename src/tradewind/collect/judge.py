@@ -118,7 +118,8 @@ class Judge:
         if not shown:
             return {}
         wanted = ", ".join(str(pos) for pos in first.values())
-        rows = self.con.execute(f"SELECT _pos, [{', '.join(shown)}] FROM {self.relation.rows} WHERE _pos IN ({wanted})").fetchall()
+        source = self.relation.rows_among(f"SELECT unnest([{wanted}]) AS _pos")
+        rows = self.con.execute(f"SELECT _pos, [{', '.join(shown)}] FROM {source} WHERE _pos IN ({wanted})").fetchall()
         by_place = dict(rows)
         return {number: by_place[pos][index] for index, (number, pos) in enumerate(first.items())}
 

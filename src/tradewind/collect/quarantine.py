@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tradewind.collect.judge import shown_value
-from tradewind.collect.sources.base import KEPT, LINE_BITS, SUB_BITS, BadLine, literal, quoted
+from tradewind.collect.sources.base import KEPT, LINE_BITS, SUB_BITS, BadLine, line_sql, literal, quoted
 from tradewind.errors import InputError, NotFound
 from tradewind.schema import TEXT, TIME
 from tradewind.types import micros
@@ -59,9 +59,9 @@ def write_held(relation: Relation, flaws: Sequence[Flaw], path: Path, *, load_id
         "string_agg(field || ' ' || reason, '; ' ORDER BY shown) AS reasons FROM held GROUP BY _pos"
     )
     held = (
-        f"SELECT _pos, {files} AS file, CAST((_pos >> {SUB_BITS}) & {(1 << LINE_BITS) - 1} AS BIGINT) AS line, rule, field, "
+        f"SELECT _pos, {files} AS file, CAST({line_sql('_pos')} AS BIGINT) AS line, rule, field, "
         f"left({value}, {KEPT}) AS value, reasons AS reason, {row} AS row "
-        f"FROM {relation.rows}{''.join(relation.joins)} JOIN ({first}) AS first USING (_pos)"
+        f"FROM {relation.rows_among('SELECT _pos FROM held')}{''.join(relation.joins)} JOIN ({first}) AS first USING (_pos)"
     )
     known = f'{literal(load_id)} AS load_id, {literal(source)} AS source, {literal(relation.table)} AS "table"'
     named = f"concat_ws(chr(31), {literal(load_id)}, {literal(source)}, {literal(relation.table)}, file, _pos, row)"

@@ -35,7 +35,7 @@ class Relation:
     source: SourceMap
     table: str
     simulated: bool = False
-    lines: str = ""  # the source's rows, declared types applied
+    retyped: str = ""  # the select list that applies declared types to the source's columns
     kinds: dict[str, str] = field(default_factory=dict)  # source column -> SQL type
     targets: dict[str, str] = field(default_factory=dict)  # column -> SQL over the source's columns
     unreadable: dict[str, tuple[str, str]] = field(default_factory=dict)  # column -> (condition, shown value), over source columns
@@ -60,17 +60,31 @@ class Relation:
     @property
     def sql(self) -> str:
         """The SELECT."""
+        return self._select(self.rows)
+
+    def sql_among(self, wanted: str) -> str:
+        """The same, of at least the rows at the positions that ``wanted``, a SELECT of ``_pos``, yields: join to be exact."""
+        return self._select(self.rows_among(wanted))
+
+    def _select(self, rows: str) -> str:
         columns = [
             f"CAST({self.mended.get(name, expr)} AS {_sql_type(self.schema.field(name).type)}) AS {quoted(name)}"
             for name, expr in self.targets.items()
         ]
         extra = [f"coalesce({condition}, false) AS _s{number}" for number, condition in enumerate(self.conditions)]
-        return f"SELECT _pos, {', '.join([*columns, *extra])} FROM {self.rows}{''.join(self.joins)}"
+        return f"SELECT _pos, {', '.join([*columns, *extra])} FROM {rows}{''.join(self.joins)}"
 
     @property
     def rows(self) -> str:
         """The source's rows as a FROM item: what SQL in the mapping speaks about."""
-        return f"({self.lines}) AS lines"
+        return f"({self._typed(self.part.sql)}) AS lines"
+
+    def rows_among(self, wanted: str) -> str:
+        """``rows``, of at least those at the positions that ``wanted``, a SELECT of ``_pos``, yields."""
+        return f"({self._typed(self.part.among(wanted))}) AS lines" if self.part.among else self.rows
+
+    def _typed(self, sql: str) -> str:
+        return f"SELECT {self.retyped} FROM ({sql})" if self.retyped else sql
 
     def condition(self, sql: str) -> str:
         """The name, within ``sql``, of a condition on the source's columns."""
@@ -104,7 +118,7 @@ class Relation:
             changes.append((real, cast, wanted))
         was = "".join(f", {quoted(name)} AS {quoted('_was ' + name)}" for name, _, _ in changes)
         replaced = ", ".join(f"{cast} AS {quoted(name)}" for name, cast, _ in changes)
-        self.lines = f"SELECT * REPLACE ({replaced}){was} FROM ({self.part.sql})" if changes else self.part.sql
+        self.retyped = f"* REPLACE ({replaced}){was}" if changes else ""
         self.kinds |= {name: wanted for name, _, wanted in changes}
 
     def _column(self, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -45,6 +45,8 @@ class Part:
     into: str | None = None  # when the format decides the table (identify calls): else as mapped
     money: str | None = None  # "minor" when the format has already normalised amounts
     left_out: tuple[tuple[str, int], ...] = ()  # names of events that no table holds, and how many
+    # Given a SELECT of ``_pos``: ``sql`` with at least those rows, for a format that can skip others undecoded.
+    among: Callable[[str], str] | None = None
 
 
 class SourceFormat(Protocol):
@@ -91,6 +93,11 @@ def position(number: int, line: int, sub: int = 0) -> int:
 def place(pos: int) -> tuple[int, int]:
     """File number and line of a ``_pos``."""
     return pos >> (LINE_BITS + SUB_BITS), (pos >> SUB_BITS) & ((1 << LINE_BITS) - 1)
+
+
+def line_sql(pos: str) -> str:
+    """SQL of the line of a ``_pos``."""
+    return f"(({pos} >> {SUB_BITS}) & {(1 << LINE_BITS) - 1})"
 
 
 def note_bad(bad: list[BadLine], line: BadLine) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tradewind.collect.sources.base import LINE_BITS, SUB_BITS, Part, listed, refuse_empty
+from tradewind.collect.sources.base import LINE_BITS, SUB_BITS, Part, line_sql, listed, refuse_empty
 from tradewind.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,7 +37,12 @@ class Parquet:
             f"SELECT *, (((file_index::BIGINT << {LINE_BITS}) + file_row_number + 1) << {SUB_BITS}) AS _pos "
             f"FROM read_parquet({listed(files)}, union_by_name = true, hive_partitioning = false)"
         )
-        return [Part(sql=sql, files=tuple(path.name for path in files))]
+
+        def among(wanted: str) -> str:
+            # On the bare column, so that the reader skips; rows of the same number in other files come along.
+            return f"{sql} WHERE file_row_number IN (SELECT {line_sql('_pos')} - 1 FROM ({wanted}))"
+
+        return [Part(sql=sql, files=tuple(path.name for path in files), among=among)]
 
 
 PLUGIN = Parquet()
