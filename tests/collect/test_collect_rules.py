@@ -13,10 +13,12 @@ import pytest
 from collect_shops import MAPPING, NOW, balanced, events, inline, load, rows, table
 
 from tradewind.collect.ingest import collect
+from tradewind.collect.judge import find_alike
 from tradewind.collect.pipeline import active_rules
 from tradewind.collect.quarantine import quarantine_rows
 from tradewind.collect.rules.base import QualityRule
 from tradewind.engine.home import Home
+from tradewind.engine.parquet import connect
 from tradewind.errors import InputError
 from tradewind.params import Number, OneOf
 from tradewind.plugins import load as plugin
@@ -272,3 +274,17 @@ def test_json_columns_and_channels_are_checked(home: Home, tmp_path: Path) -> No
         ("context", "hello", "context is no JSON object"),
         ("context", "[1]", "context is no JSON object"),
     ]
+
+
+@pytest.mark.parametrize("at_once", [3, 1_000])
+def test_rows_are_alike_by_their_whole_key_hash(tmp_path: Path, at_once: int) -> None:
+    repeated, near = 7 << 40, 9 << 40
+    hashes = [repeated, near, 1, near + 1, repeated, 0, (1 << 64) - 1, (1 << 64) - 1, near + 2, (1 << 64) - 1]
+    with connect(tmp_path) as con:
+        con.execute("CREATE TEMP TABLE marks (_pos BIGINT, h UBIGINT, c UBIGINT, bad BIGINT)")
+        find_alike(con, at_once=at_once)
+        assert con.execute("SELECT * FROM alike").fetchall() == []
+        con.executemany("INSERT INTO marks VALUES (?, ?, 5, 1)", list(enumerate(hashes)))
+        find_alike(con, at_once=at_once)
+        found = con.execute("SELECT * FROM alike ORDER BY _pos").fetchall()
+    assert found == [(pos, one, 5, 1) for pos, one in enumerate(hashes) if hashes.count(one) > 1]

@@ -66,3 +66,22 @@ def test_positions_are_reversible_to_their_limits() -> None:
     for number, line, sub in ((0, 1, 0), (MAX_FILES - 1, (1 << LINE_BITS) - 1, (1 << SUB_BITS) - 1), (5, 77, 3)):
         assert place(position(number, line, sub)) == (number, line)
         assert 0 <= position(number, line, sub) < 1 << 63
+
+
+def test_parquet_gives_at_least_the_rows_asked_for_with_the_same_positions(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    paths = [tmp_path / f"{number}.parquet" for number in range(3)]
+    for number, path in enumerate(paths):
+        pq.write_table(pa.table({"a": [number * 10_000 + row for row in range(5_000)]}), path, row_group_size=2_000)
+    wanted = {position(0, 1): 0, position(1, 4_321): 14_320, position(2, 5_000): 24_999}
+    with connect(tmp_path) as con:
+        part, *_ = load("collect.sources", "parquet").open(con, paths, source=SourceMap(name="s", into="events"), scratch=tmp_path)
+        assert part.among is not None
+        every = dict(con.execute(f"SELECT _pos, a FROM ({part.sql})").fetchall())
+        some = dict(con.execute(f"SELECT _pos, a FROM ({part.among(f'SELECT unnest({list(wanted)}) AS _pos')})").fetchall())
+    assert len(every) == 15_000
+    assert some.items() <= every.items()
+    assert {pos: some[pos] for pos in wanted} == wanted
+    assert len(some) == 9  # the same lines of the other files, and no more

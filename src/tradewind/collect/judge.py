@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
 
 from tradewind.collect.relation import Relation
 from tradewind.collect.report import Check, Level
@@ -14,6 +18,7 @@ from tradewind.schema import KEYS
 
 if TYPE_CHECKING:
     import duckdb
+    import numpy.typing as npt
 
 STATES = {
     "left_out": "_pos BIGINT, fate VARCHAR",  # "copy" or "drop"
@@ -21,6 +26,7 @@ STATES = {
     "flagged": "_pos BIGINT, flag VARCHAR",
     "numbered": "_pos BIGINT, n BIGINT",  # copies that are kept
 }
+SORTED_AT_ONCE = 32_000_000  # rows; four bytes each
 NOT_OUT = "_pos NOT IN (SELECT _pos FROM left_out)"
 
 
@@ -41,10 +47,7 @@ class Judge:
 
     def duplicates(self, *, keep: bool) -> bool:
         """Collapse or number copies, and settle keys with several contents; True when copies were numbered."""
-        self.con.execute(
-            "CREATE OR REPLACE TEMP TABLE alike AS SELECT _pos, h, c, bad FROM marks "
-            "WHERE h IN (SELECT h FROM marks GROUP BY h HAVING count(*) > 1)"
-        )
+        find_alike(self.con)
         copies = "SELECT _pos, row_number() OVER (PARTITION BY h, c ORDER BY _pos) - 1 AS n FROM alike"
         if keep:
             self.con.execute(f"INSERT INTO numbered SELECT * FROM ({copies}) WHERE n > 0")
@@ -149,6 +152,35 @@ class Judge:
     def _place(self, pos: int) -> str:
         number, line = place(pos)
         return f"{self.relation.part.files[number]} line {line}"
+
+
+def find_alike(con: duckdb.DuckDBPyConnection, *, at_once: int = SORTED_AT_ONCE) -> None:
+    """Fill the temp table ``alike`` with the rows of ``marks`` whose key hash occurs more than once; ``at_once`` bounds memory.
+
+    Sorting the upper halves of the hashes takes half the time of grouping by whole ones: few rows share one by chance,
+    and only those that do are compared as a whole.
+    """
+    rows = int(con.execute("SELECT count(*) FROM marks").fetchall()[0][0])
+    parts = max(2, -(-rows // at_once))  # at least two, so that two cores sort
+
+    def repeated(values: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+        values.sort()
+        return np.unique(values[1:][values[1:] == values[:-1]])
+
+    found: list[npt.NDArray[np.uint32]] = []
+    for first in range(0, parts, 2):
+        with ThreadPoolExecutor(2) as pool:  # NumPy sorts without Python's lock
+            waiting = []
+            for part in range(first, min(first + 2, parts)):
+                half = f"SELECT CAST(h >> 32 AS UINTEGER) AS h FROM marks WHERE h % {parts} = {part}"
+                waiting.append(pool.submit(repeated, con.execute(half).fetchnumpy()["h"]))
+            found += [one.result() for one in waiting]
+    con.register("repeated_halves", pa.table({"half": np.concatenate(found)}))
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE alike AS SELECT _pos, h, c, bad FROM marks "
+        "WHERE CAST(h >> 32 AS UINTEGER) IN (SELECT half FROM repeated_halves) QUALIFY count(*) OVER (PARTITION BY h) > 1"
+    )
+    con.unregister("repeated_halves")
 
 
 def shown_value(relation: Relation, column: str, shown: str | None) -> str:

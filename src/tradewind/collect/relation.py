@@ -60,19 +60,12 @@ class Relation:
     @property
     def sql(self) -> str:
         """The SELECT."""
-        return self._select(self.rows)
-
-    def sql_among(self, wanted: str) -> str:
-        """The same, of at least the rows at the positions that ``wanted``, a SELECT of ``_pos``, yields: join to be exact."""
-        return self._select(self.rows_among(wanted))
-
-    def _select(self, rows: str) -> str:
         columns = [
             f"CAST({self.mended.get(name, expr)} AS {_sql_type(self.schema.field(name).type)}) AS {quoted(name)}"
             for name, expr in self.targets.items()
         ]
         extra = [f"coalesce({condition}, false) AS _s{number}" for number, condition in enumerate(self.conditions)]
-        return f"SELECT _pos, {', '.join([*columns, *extra])} FROM {rows}{''.join(self.joins)}"
+        return f"SELECT _pos, {', '.join([*columns, *extra])} FROM {self.rows}{''.join(self.joins)}"
 
     @property
     def rows(self) -> str:
