@@ -13,21 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.learn import _store
-from tradewind.learn._signal import signal, table
 from tradewind.learn.base import Recommender
+from tradewind.learn.item_knn import largest, ranked, taste_of
 from tradewind.learn.sequences import Sequences
 from tradewind.params import Number, Rule
 from tradewind.types import Reason
 
-CELLS = 30_000_000  # similarities held at once: bounds memory, and rows per step, by the number of customers
+STEP = 512  # histories compared at once: bounds memory to STEP x (customers that share an item)
 
 
 class UserKnn(Recommender):
-    """Score of item i for customer u: sum over the ``neighbours`` most similar customers v of cos(u, v)^sharpness x taste(v, i).
+    """Score of item i for customer u: each of the ``neighbours`` most similar customers v adds taste(v, i) x cos(u, v)^sharpness.
 
-    ``recency``: an event n steps back counts (n + 1)^-recency; ``idf``: power of the inverse document frequency. A customer
-    is never the own neighbour. Exact, at the cost of one sparse product with all customers per request. When not to use:
-    above some 200,000 customers, or where an answer must follow every click within milliseconds (use ``graph``).
+    ``recency``: an event n steps back counts (n + 1)^-recency; ``idf``: power of the inverse document frequency;
+    ``popularity``: the sum is divided by (customers who have i)^popularity, so that above 0 the rarer item gains. A customer
+    is never the own neighbour; all who are as similar as the last neighbour count too. Exact, at the cost of one sparse
+    product with the customers who share an item. When not to use: above some 200,000 customers, or where an answer must
+    follow every click within milliseconds (use ``graph``).
     """
 
     name: ClassVar[str] = "user_knn"
@@ -37,6 +39,7 @@ class UserKnn(Recommender):
         "recency": Number(0, 5),
         "idf": Number(0, 4),
         "sharpness": Number(0.05, 20),
+        "popularity": Number(0, 2),
     }
 
     def __init__(
@@ -46,10 +49,11 @@ class UserKnn(Recommender):
         recency: float = 0.7,
         idf: float = 0.5,
         sharpness: float = 0.5,
+        popularity: float = 0.0,
         weights: Mapping[str, float] | None = None,
     ) -> None:
         self.neighbours, self.recency, self.idf, self.sharpness = neighbours, recency, idf, sharpness
-        self.weights = weights
+        self.popularity, self.weights = popularity, weights
 
     def _fit(self, log: Sequences) -> None:
         self._taste = self._vectors(log)
@@ -63,18 +67,13 @@ class UserKnn(Recommender):
         seen = np.bincount(self._taste.indices, minlength=len(self.items))
         self._rarity = np.log1p(users / np.maximum(seen, 1)) ** self.idf
         self._unit = csr_array(self._normalised(self._taste).T)
+        self._votes = self._taste.copy()
+        self._votes.data = (self._taste.data * np.maximum(seen, 1.0)[self._taste.indices] ** -self.popularity).astype(np.float32)
         self._row = {name: row for row, name in enumerate(self._customers)}
 
     def _vectors(self, log: Sequences) -> Any:
         """Taste vectors, sparse float32 [U, I]."""
-        from scipy.sparse import csr_array
-
-        found = signal(log, table(self.weights), merge=True)
-        back = np.repeat(found.offsets[1:], found.lengths) - np.arange(len(found.item))
-        data = (found.weight * back.astype(np.float64) ** -self.recency).astype(np.float32)
-        vectors = csr_array((data, found.item, found.offsets), shape=(len(log), len(self.items)))
-        vectors.sum_duplicates()
-        return vectors
+        return taste_of(log, self.weights, recency=self.recency)
 
     def _normalised(self, vectors: Any) -> Any:
         from scipy.sparse import csr_array
@@ -86,26 +85,26 @@ class UserKnn(Recommender):
 
     def _similar(self, histories: Sequences) -> Any:
         """The nearest customers of each history: sparse float32 [U, customers], values cos^sharpness."""
-        from scipy.sparse import csr_array
-
-        query = self._normalised(self._vectors(histories))
-        similar = (query @ self._unit).toarray()
+        similar = self._normalised(self._vectors(histories)) @ self._unit
         itself = np.fromiter((self._row.get(name, -1) for name in histories.customers), np.int64, len(histories))
-        similar[np.flatnonzero(itself >= 0), itself[itself >= 0]] = 0
-        width = similar.shape[1]
-        if width > self.neighbours:
-            bound = np.partition(similar, width - self.neighbours, axis=1)[:, width - self.neighbours]
-            similar[similar < bound[:, None]] = 0
-        return csr_array(np.where(similar > 1e-9, np.maximum(similar, 1e-9) ** self.sharpness, 0).astype(np.float32))
+        own = similar.indices == np.repeat(itself, np.diff(similar.indptr))
+        similar.data = np.where(own | (similar.data <= 1e-9), 0, similar.data).astype(np.float32)
+        similar = largest(similar, self.neighbours)
+        similar.data **= np.float32(self.sharpness)
+        return similar
 
     def _score(self, histories: Sequences) -> NDArray[np.float32]:
-        step = max(1, CELLS // max(len(self._customers), 1))
         scores = np.empty((len(histories), len(self.items)), dtype=np.float32)
-        for start in range(0, len(histories), step):
-            rows = np.arange(start, min(start + step, len(histories)))
-            scores[rows] = (self._similar(histories.rows(rows)) @ self._taste).toarray()
+        for start in range(0, len(histories), STEP):
+            rows = np.arange(start, min(start + STEP, len(histories)))
+            scores[rows] = (self._similar(histories.rows(rows)) @ self._votes).toarray()
         scores[scores <= 0] = -np.inf
         return scores
+
+    def _rank(
+        self, histories: Sequences, barred: NDArray[np.bool_], k: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.object_]]:
+        return ranked(self._similar(histories) @ self._votes, barred, k, self.name)
 
     def _reasons(self, history: Sequences, item: int) -> tuple[Reason, ...]:
         similar = self._similar(history)

@@ -1,0 +1,176 @@
+"""Item-based collaborative filtering: what goes together with the items of the history, in the same customers' hands.
+
+Neighbours by cosine over customers, with shrinkage against chance (Sarwar et al. 2001; Deshpande and Karypis 2004, whose
+asymmetric normaliser is ``source`` and ``target`` here).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tradewind.learn import _store
+from tradewind.learn._signal import signal, table
+from tradewind.learn.base import Recommender
+from tradewind.learn.sequences import Sequences
+from tradewind.params import Number, Rule
+from tradewind.types import Reason
+
+ROWS = 2048  # items whose neighbours are found at once: bounds memory to ROWS x (items that share a customer)
+CELLS = 2_000_000  # values of one padded block when looking for the k largest
+
+
+class ItemKnn(Recommender):
+    """Score of item i: sum over the history's items j of taste(u, j) x near(j, i), kept for the ``neighbours`` largest of each j.
+
+    near(j, i) = (together(j, i) / ((size(j) + shrinkage)^source x (size(i) + shrinkage)^target))^sharpness, where together(j, i) is
+    the sum over customers who have both of taste(v, j) taste(v, i) / |v|^(2 activity), and size the same sum of j with itself.
+    ``source`` = ``target`` = 0.5 and ``shrinkage`` = 0 is the cosine; a smaller ``target`` favours popular items. ``activity`` takes
+    weight from customers who take a lot (0.5 divides by the squared length of the history's vector, once). ``recency``: an event n
+    steps back counts (n + 1)^-recency in the query. When not to use: where the order of events matters (use ``graph``), or
+    where every click must change the neighbours.
+    """
+
+    name: ClassVar[str] = "item_knn"
+    tags: ClassVar[frozenset[str]] = frozenset()
+    rules: ClassVar[dict[str, Rule]] = {
+        "neighbours": Number(1, 100_000, whole=True),
+        "shrinkage": Number(0, 1_000_000),
+        "activity": Number(0, 2),
+        "source": Number(0, 2),
+        "target": Number(0, 2),
+        "sharpness": Number(0.05, 20),
+        "recency": Number(0, 5),
+    }
+
+    def __init__(
+        self,
+        *,
+        neighbours: int = 200,
+        shrinkage: float = 3.0,
+        activity: float = 0.5,
+        source: float = 0.5,
+        target: float = 0.3,
+        sharpness: float = 1.0,
+        recency: float = 0.7,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        self.neighbours, self.shrinkage, self.activity = neighbours, shrinkage, activity
+        self.source, self.target, self.sharpness, self.recency = source, target, sharpness, recency
+        self.weights = weights
+
+    def _fit(self, log: Sequences) -> None:
+        from scipy.sparse import csr_array, vstack
+
+        taste = taste_of(log, self.weights, recency=0.0)
+        owner = np.repeat(np.arange(len(log)), np.diff(taste.indptr))
+        length = np.maximum(np.bincount(owner, taste.data**2, minlength=len(log)), 1e-12)
+        damped = taste.copy()
+        damped.data = (taste.data * length[owner] ** -self.activity).astype(np.float32)
+        size = np.bincount(taste.indices, taste.data * damped.data, minlength=len(self.items)) + self.shrinkage
+        row, column = (np.where(size > 0, size, 1.0) ** -power for power in (self.source, self.target))
+        by_item = csr_array(taste.T)
+        parts = []
+        for start in range(0, len(self.items), ROWS):
+            near = by_item[start : start + ROWS] @ damped
+            mine = np.repeat(np.arange(start, start + near.shape[0]), np.diff(near.indptr))
+            strength = np.where(mine == near.indices, 0, near.data * row[mine] * column[near.indices])
+            near.data = (strength**self.sharpness).astype(np.float32)
+            parts.append(largest(near, self.neighbours))
+        self._near = csr_array(vstack(parts, format="csr"))
+
+    def _offers(self, histories: Sequences) -> Any:
+        """Scores as a sparse float32 [U, I]."""
+        return taste_of(histories, self.weights, recency=self.recency) @ self._near
+
+    def _score(self, histories: Sequences) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = self._offers(histories).toarray()
+        scores[scores <= 0] = -np.inf
+        return scores
+
+    def _rank(
+        self, histories: Sequences, barred: NDArray[np.bool_], k: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.object_]]:
+        return ranked(self._offers(histories), barred, k, self.name)
+
+    def _reasons(self, history: Sequences, item: int) -> tuple[Reason, ...]:
+        """The history's items that carry the score, strongest first, at most three."""
+        query = taste_of(history, self.weights, recency=self.recency)
+        parts = query.data * self._near[query.indices][:, [item]].toarray().ravel()
+        best = [place for place in np.lexsort((query.indices, -parts)).tolist() if parts[place] > 0][:3]
+        total = parts.sum()
+        return tuple(
+            Reason("because", {"item": self.items[query.indices[place]], "share": round(float(parts[place] / total), 4)}) for place in best
+        )
+
+    def _state(self) -> tuple[dict[str, Any], _store.Arrays]:
+        return {}, {"indptr": self._near.indptr, "indices": self._near.indices, "data": self._near.data}
+
+    def _restore(self, values: dict[str, Any], arrays: _store.Arrays) -> None:  # noqa: ARG002 - all state is arrays
+        from scipy.sparse import csr_array
+
+        size = len(self.items)
+        self._near = csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(size, size))
+
+
+def taste_of(log: Sequences, weights: Mapping[str, float] | None, *, recency: float) -> Any:
+    """Histories as a sparse float32 [U, I]: event weight x (steps back + 1)^-recency, summed per item; columns ascend in a row."""
+    from scipy.sparse import csr_array
+
+    found = signal(log, table(weights), merge=True)
+    back = np.repeat(found.offsets[1:], found.lengths) - np.arange(len(found.item))
+    data = (found.weight * back.astype(np.float64) ** -recency).astype(np.float32)
+    vectors = csr_array((data, found.item, found.offsets), shape=(len(log), len(log.items)))
+    vectors.sum_duplicates()
+    return vectors
+
+
+def largest(matrix: Any, k: int) -> Any:
+    """The positive entries of a sparse [U, I] that are among the k largest of their row; all that tie with the last one stay."""
+    from scipy.sparse import csr_array
+
+    bound = np.maximum(kth_largest(matrix, k), np.finfo(np.float32).tiny)
+    keep = matrix.data >= np.repeat(bound, np.diff(matrix.indptr))
+    counts = np.concatenate(([0], np.cumsum(keep)))
+    return csr_array((matrix.data[keep], matrix.indices[keep], counts[matrix.indptr]), shape=matrix.shape)
+
+
+def kth_largest(matrix: Any, k: int) -> NDArray[np.float32]:
+    """The k-th largest stored value of each row of a sparse float32 [U, I]; minus infinity where a row holds at most k."""
+    lengths = np.diff(matrix.indptr)
+    bound = np.full(len(lengths), -np.inf, dtype=np.float32)
+    order = np.argsort(lengths, kind="stable")
+    start = int(np.searchsorted(lengths[order], k, side="right"))
+    while start < len(order):  # rows of like length together: little padding
+        width = int(lengths[order[start]])
+        limit = int(np.searchsorted(lengths[order], width * 1.2, side="right"))
+        rows = order[start : min(limit, start + max(1, int(CELLS / (width * 1.2))))]
+        width = int(lengths[rows[-1]])
+        place = matrix.indptr[rows][:, None] + np.arange(width)
+        beyond = np.arange(width) >= lengths[rows][:, None]
+        values = matrix.data[np.minimum(place, len(matrix.data) - 1)]
+        values[beyond] = -np.inf
+        bound[rows] = np.partition(values, width - k, axis=1)[:, width - k]
+        start += len(rows)
+    return bound
+
+
+def ranked(scores: Any, barred: NDArray[np.bool_], k: int, name: str) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.object_]]:
+    """What ``Recommender._rank`` returns, from sparse scores: never as large as the catalogue, ties by the lower item."""
+    users = scores.shape[0]
+    owner = np.repeat(np.arange(users), np.diff(scores.indptr))
+    scores.data = np.where(barred[owner, scores.indices], 0, scores.data).astype(np.float32)
+    best = largest(scores, k)
+    owner = np.repeat(np.arange(users), np.diff(best.indptr))
+    order = np.lexsort((best.indices, -best.data, owner))
+    place = np.arange(len(order)) - np.repeat(best.indptr[:-1], np.diff(best.indptr))
+    order, owner, place = order[place < k], owner[place < k], place[place < k]
+    items, values = np.full((users, k), -1, np.int32), np.full((users, k), -np.inf, np.float32)
+    items[owner, place], values[owner, place] = best.indices[order], best.data[order]
+    return items, values, np.where(items >= 0, name, "").astype(object)
+
+
+PLUGIN = ItemKnn
