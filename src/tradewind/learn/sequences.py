@@ -8,7 +8,7 @@ same log always gives the same numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.errors import InputError, unknown
+from tradewind.learn._content_catalogue import Catalogue, catalogue
 from tradewind.schema import Channel, Kind
 from tradewind.types import micros
 
@@ -33,7 +34,8 @@ class Sequences:
 
     Per event: ``item`` int32 (-1: none), ``kind`` int8 (index into ``tuple(schema.Kind)``), ``at`` int64 microseconds,
     ``value`` int64 minor units (0 when unknown), ``band`` int8 price band 0..4 (-1: unknown), ``category`` int32 (index
-    into ``categories``, -1: none), ``channel`` int8 (index into ``tuple(schema.Channel)``, -1: none).
+    into ``categories``, -1: none), ``channel`` int8 (index into ``tuple(schema.Channel)``, -1: none). ``catalogue`` is what
+    the shop says about its items, by item id; only models that read texts look into it, and only while they fit.
     """
 
     customers: NDArray[np.object_]  # [U]
@@ -47,6 +49,7 @@ class Sequences:
     band: NDArray[np.int8]
     category: NDArray[np.int32]
     channel: NDArray[np.int8]
+    catalogue: Catalogue = field(default_factory=Catalogue, compare=False)
 
     def __len__(self) -> int:
         return len(self.customers)
@@ -116,11 +119,13 @@ class Sequences:
         value: Sequence[int] | NDArray[np.int64] | None = None,
         categories: dict[str, str] | None = None,
         items: Sequence[str] | None = None,
+        catalogue: Catalogue | None = None,
     ) -> Sequences:
         """Build from one row per event, in any order; ties in time keep the order in which they are given.
 
         ``at`` is microseconds; ``kind`` one name or one per event; ``categories`` maps item to category; ``items`` adds
-        items that occur in no event. For public data sets and tests: a shop's own log comes from :func:`sequences`.
+        items that occur in no event; ``catalogue`` describes items. For public data sets and tests: a shop's own log comes
+        from :func:`sequences`.
         """
         n = len(customer)
         names, row = _factorise(customer)
@@ -142,6 +147,7 @@ class Sequences:
             band=np.full(n, -1, np.int8),
             category=lookup(shelf_of.astype(np.int32), item_codes),
             channel=np.full(n, -1, np.int8),
+            catalogue=catalogue or Catalogue(),
         )
 
 
@@ -181,4 +187,4 @@ def sequences(tables: Tables, *, as_of: datetime, last: int | None = None, kinds
         raise InputError(f"last: got {last}; it must be 1 or more, or None for all events.")
     if kinds is not None:
         kind_codes(kinds)
-    return extract(tables, as_of=as_of, last=last, kinds=kinds)
+    return replace(extract(tables, as_of=as_of, last=last, kinds=kinds), catalogue=catalogue(tables))
