@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tradewind.engine.training import World, agreed, load_checkpoint, save_checkpoint, start_equal, sum_gradients
+from tradewind.learn._softmax import catalogue_loss
 from tradewind.learn._transformer_data import Windows, gather, grouped
 from tradewind.learn._transformer_net import Net, Shape
 
@@ -112,16 +113,14 @@ def loss(net: Net, windows: Windows, batch: NDArray[np.int64], negatives: Tensor
     places, row, item, weight = (torch.from_numpy(part).to(place.device) for part in pairs)
     with torch.autocast("cuda", torch.bfloat16, enabled=place.device.startswith("cuda")):
         hidden = net(torch.from_numpy(events).to(place.device), torch.from_numpy(lengths).to(place.device))[places]
-        if negatives is None:
-            logits = (hidden @ net.items.T + net.bias).float()
-            each = torch.logsumexp(logits, dim=1)[row] - logits[row, item]
-        else:
+        if negatives is not None:
             positive = (hidden[row] * net.items[item]).sum(dim=1) + net.bias[item]
             others = (hidden @ net.items[negatives].T + net.bias[negatives])[row]
             others = others.masked_fill(negatives == item[:, None], float("-inf"))
             each = torch.logsumexp(torch.cat((positive[:, None], others), dim=1).float(), dim=1) - positive.float()
-    total: Tensor = (each * weight).sum()
-    return total
+            total: Tensor = (each * weight).sum()
+            return total
+    return catalogue_loss(hidden.float(), net.items, net.bias, row, item, weight)
 
 
 def vectors(net: Net, events: NDArray[np.int64], offsets: NDArray[np.int64], place: World) -> NDArray[np.float32]:

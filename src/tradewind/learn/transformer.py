@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from tradewind.learn._transformer_data import Windows, codes, tables
 from tradewind.learn.base import Recommender
 from tradewind.learn.sequences import Sequences
 from tradewind.params import Number, OneOf, Rule
-from tradewind.types import Reason
+from tradewind.types import Reason, from_micros
 
 if TYPE_CHECKING:
     from tradewind.learn._transformer_fit import Plan
@@ -57,10 +57,10 @@ class Transformer(Recommender):
     """Scores are logits of the next item.
 
     ``size`` is the dial; ``epochs`` and ``dropout`` override what it sets. The number of epochs is chosen on a held-out
-    last stretch of the log, then everything up to the cut is trained on. ``threads`` and ``device`` ("cpu", "cuda",
-    "auto") say where; under ``torchrun`` all processes train one model. ``checkpoint`` is a path without suffix: a killed
-    fit goes on from the last finished epoch to the same weights. When not to use: below some thousand events (``graph``
-    learns faster), and for customers without a history.
+    last stretch of the log, then everything up to the cut is trained on; without ``early_stopping`` it is exactly ``epochs``.
+    ``threads`` and ``device`` ("cpu", "cuda", "auto") say where; under ``torchrun`` all processes train one model.
+    ``checkpoint`` is a path without suffix: a killed fit goes on from the last finished epoch to the same weights. When not
+    to use: below some thousand events (``graph`` learns faster), and for customers without a history.
 
     Raises
     ------
@@ -88,14 +88,41 @@ class Transformer(Recommender):
         threads: int = 1,
         checkpoint: str | None = None,
         weights: Mapping[str, float] | None = None,
+        early_stopping: bool = True,
     ) -> None:
         self.size, self.epochs, self.dropout, self.seed = size, epochs, dropout, seed
+        self.early_stopping = early_stopping
+        self._given: Holdout | None = None
         self.device, self.threads, self.checkpoint, self.weights = device, threads, checkpoint, weights
+
+    @property
+    def trained_epochs(self) -> int:
+        """Passes over the log that the network has seen."""
+        self._fitted()
+        return self._trained_epochs
 
     # ---- learning --------------------------------------------------------------------------------------------------
 
+    def fit_on(self, holdout: Holdout) -> Self:
+        """Learn from ``holdout.train`` alone, stop at the epoch that is best on what is held out, and keep that network.
+
+        For protocols that name their validation part: leave-one-out, published splits. A shop's own model is ``fit``: that one
+        goes on to learn from the validation part, too.
+        """
+        self._given = holdout
+        try:
+            return self.fit(holdout.train, as_of=from_micros(int(holdout.train.at.max(initial=0)) + 1))
+        finally:
+            self._given = None
+
     def _fit(self, log: Sequences) -> None:
-        holdout = held_out(log, table(self.weights), seed=self.seed)
+        if self._given is not None:
+            with world(self.device, threads=self.threads):
+                self._search(self._given)
+            self._net.cpu()
+            self.validation = None
+            return
+        holdout = held_out(log, table(self.weights), seed=self.seed) if self.early_stopping else None
         with world(self.device, threads=self.threads):  # joined once for both phases
             scores = self._search(holdout)
             self._finish(log)

@@ -1,0 +1,160 @@
+"""Leave-one-out, the FULL catalogue ranked, seen items removed, all users: the protocol that most papers on sequences report.
+
+The last item of a user is the test, the one before it the validation. "strict" models learn from everything before the validation
+item; "refreshed" ones also from the validation item, with the settings that the strict ones chose. Both are asked with the whole
+history up to the test item. Epochs and the weights of the blend are chosen on the validation items of up to 4,000 users; the test
+items are ranked once. Published, strict, NDCG@10 on Beauty: SASRec .0318, eSASRec .0523, BSARec .0611, WEARec .0614; Sports: .0192,
+.0323, -, .0367. Figures of deep models are means over ``--seeds``.
+
+    python bench/sequential.py [--quick] [--path FILE] [--seeds 3] [--size small] [--dropout 0.5] [--epochs 60] [--only strict]
+
+FILE holds a user a line: "user item item ...", in the order of time. By default Beauty, then Sports, when they are there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from _harness import ROOT, Harness, clock
+from numpy.typing import NDArray
+from recommend import EVER, read_lines
+
+from tradewind import plugins
+from tradewind.learn._blend import either, logs, mixed, tune
+from tradewind.learn._holdout import Holdout
+from tradewind.learn._rank import seen_mask, top_k
+from tradewind.learn.base import Recommender
+from tradewind.learn.evaluate import Targets, leave_one_out
+from tradewind.learn.sequences import Sequences
+from tradewind.learn.transformer import Transformer
+from tradewind.stats import bootstrap, ranking
+
+DATA = Path(os.environ.get("TRADEWIND_DATA", ROOT.parent / "shared" / "data")) / "s3rec"
+TUNED_ON = 4_000  # users of the validation
+BLOCK = 1_000  # users ranked at once
+SHELF = ("popular", "item_knn", "user_knn", "als", "graph")  # beside the deep models, as far as they are there
+TARGETS = {
+    ("Beauty", "strict"): (0.064, 0.105),
+    ("Sports_and_Outdoors", "strict"): (0.039, 0.065),
+    ("Beauty", "refreshed"): (0.069, 0.112),
+    ("Sports_and_Outdoors", "refreshed"): (0.041, 0.067),
+}
+
+
+def main() -> None:
+    bench = Harness(
+        "sequential",
+        __doc__,
+        extra={
+            "--seeds": {"type": int, "default": 3, "help": "deep models trained"},
+            "--size": {"default": "small", "help": "size of the Transformer"},
+            "--dropout": {"type": float, "default": 0.5, "help": "its dropout"},
+            "--epochs": {"type": int, "default": 60, "help": "its epochs at most"},
+            "--threads": {"type": int, "default": 1, "help": "its threads"},
+            "--only": {"choices": ("strict",), "help": "leave out the refreshed half"},
+        },
+    )
+    given = bench.arguments.path
+    for path in [given] if given else [DATA / "Beauty.txt", DATA / "Sports_and_Outdoors.txt"]:
+        if path.exists():
+            protocol(bench, path)
+        else:
+            print(f"left out: {path} is not there")
+    bench.finish()
+
+
+def protocol(bench: Harness, path: Path) -> None:
+    """Both halves on one file."""
+    log = read_lines(path, most=2_000 if bench.quick else None)
+    print(f"{path.stem}: {len(log):,} users, {len(log.items):,} items, {len(log.at):,} events")
+    until_test, test = leave_one_out(log)
+    strict, validation = leave_one_out(log, back=2)
+    holdout = held(strict, validation, seed=bench.arguments.seed)
+    shelf = {name: plugins.load("learn", name)() for name in SHELF if name in plugins.names("learn")}
+    quick = {name: model.fit(strict, as_of=EVER) for name, model in shelf.items()}
+    found: dict[str, list[tuple[float, float]]] = {}
+    epochs, mixes = [], []
+    for seed in range(1 if bench.quick else bench.arguments.seeds):
+        with clock() as taken:
+            deep = transformer(bench, seed=seed).fit_on(holdout)
+        epochs.append(deep.trained_epochs)
+        bench.figure(f"{path.stem}_transformer_cpu_s_seed{seed}", taken["cpu"])
+        bench.figure(f"{path.stem}_transformer_epochs_seed{seed}", epochs[-1])
+        models = {**quick, "transformer": deep}
+        mixes.append(weigh(models, holdout))
+        bench.figure(f"{path.stem}_blend_seed{seed}", ", ".join(f"{name} {weight:g}" for name, weight in mixes[-1].items() if weight))
+        rank(found, models, mixes[-1], test)
+    tell(bench, f"{path.stem}_strict", found, TARGETS.get((path.stem, "strict")), users=len(test.items))
+    if bench.arguments.only:
+        return
+    fresh = {name: type(model)(**model.params()).fit(until_test, as_of=EVER) for name, model in quick.items()}
+    found = {}
+    for seed, (count, mix) in enumerate(zip(epochs, mixes, strict=True)):
+        deep = transformer(bench, seed=seed, epochs=count, early_stopping=False).fit(until_test, as_of=EVER)
+        rank(found, {**fresh, "transformer": deep}, mix, test)
+    tell(bench, f"{path.stem}_refreshed", found, TARGETS.get((path.stem, "refreshed")), users=len(test.items))
+
+
+def transformer(bench: Harness, *, seed: int, epochs: int | None = None, early_stopping: bool = True) -> Transformer:
+    """The deep model under test."""
+    chosen = bench.arguments
+    return Transformer(
+        size="tiny" if bench.quick else chosen.size,
+        epochs=epochs or (3 if bench.quick else chosen.epochs),
+        dropout=chosen.dropout,
+        seed=seed,
+        threads=chosen.threads,
+        early_stopping=early_stopping,
+    )
+
+
+def held(train: Sequences, wanted: Targets, *, seed: int) -> Holdout:
+    """The validation items of some users."""
+    rows = np.sort(np.random.default_rng(seed).permutation(len(wanted.items))[:TUNED_ON])
+    return Holdout(train, wanted.histories.rows(rows), np.arange(len(rows) + 1), wanted.items[rows], repeats=False)
+
+
+def weigh(models: Mapping[str, Recommender], holdout: Holdout) -> dict[str, float]:
+    """Weights of the blend, tuned on the validation."""
+    scores = {name: model.score(holdout.histories) for name, model in models.items() if name != "popular"}
+    read = {name: logs(values, logits=name == "transformer") for name, values in scores.items()}
+    return tune(read, either(scores.values()), holdout)
+
+
+def rank(found: dict[str, list[tuple[float, float]]], models: Mapping[str, Recommender], mix: Mapping[str, float], test: Targets) -> None:
+    """Per-user NDCG@10 and recall@10 of every model and of the blend, appended to ``found``."""
+    lists: dict[str, list[NDArray[np.int32]]] = {name: [] for name in (*models, "blend")}
+    for start in range(0, len(test.items), BLOCK):
+        histories = test.histories.rows(np.arange(start, min(start + BLOCK, len(test.items))))
+        seen = seen_mask(histories, True)
+        scores = {name: model.score(histories) for name, model in models.items()}
+        used = {name: logs(scores[name], logits=name == "transformer") for name in mix if mix[name] > 0}
+        scores["blend"] = mixed(used, mix, either([scores[name] for name in used]))
+        for name, values in scores.items():
+            lists[name].append(top_k(np.where(seen, -np.inf, values), 10)[0])
+    for name, parts in lists.items():
+        hit, relevant = ranking.hits(np.concatenate(parts), test.offsets, test.items), np.diff(test.offsets)
+        found.setdefault(name, []).append((ranking.ndcg(hit, relevant), ranking.recall(hit, relevant)))  # type: ignore[arg-type]
+
+
+def tell(
+    bench: Harness, label: str, found: Mapping[str, list[tuple[float, float]]], wanted: tuple[float, float] | None, *, users: int
+) -> None:
+    """Means over the seeds, with the interval over users."""
+    for name, runs in found.items():
+        ndcg, recall = (np.mean([run[part] for run in runs], axis=0) for part in (0, 1))
+        goal = wanted if name == "blend" else None
+        around = bootstrap.mean(ndcg, name="ndcg", seed=bench.arguments.seed, draws=400)
+        bench.figure(f"{label}_{name}_ndcg10", float(ndcg.mean()), target=goal and (">=", goal[0]))
+        bench.figure(f"{label}_{name}_ndcg10_interval", f"{around.low:.4f}..{around.high:.4f}")
+        bench.figure(f"{label}_{name}_recall10", float(recall.mean()), target=goal and (">=", goal[1]))
+    bench.figure(f"{label}_users", users)
+
+
+if __name__ == "__main__":
+    main()
