@@ -27,6 +27,7 @@ from tradewind.params import Number, Rule
 from tradewind.types import Reason
 
 WINDOW, DISTANCE, LAST = 20, 0.7, 50  # pairs of events that count as co-consumption, as in ``graph``; events of a query
+SHRINK = 3.0  # co-consumption of an item at which its shift reaches half of the bound: little evidence, little shift
 
 Matrix = NDArray[np.float32]
 
@@ -57,9 +58,9 @@ class Content(Recommender):
     def __init__(
         self,
         *,
-        dims: int = 512,
+        dims: int = 768,
         decay: float = 0.8,
-        bound: float = 4.0,
+        bound: float = 2.0,
         ridge: float = 1.0,
         encoder: str | None = None,
         seed: int = 0,
@@ -102,7 +103,7 @@ class Content(Recommender):
         warm = self._text * (taken > 0)[:, None]
         inverse = np.linalg.inv(warm.T.astype(np.float64) @ warm + self.ridge * np.eye(warm.shape[1]))
         shift = (root[:, None] * (together @ (root[:, None] * self._text))) @ inverse
-        self._query = bounded(self._text, shift, self.bound)
+        self._query = bounded(self._text, shift, self.bound * strength / (strength + SHRINK))
         self._crowd = ((np.sqrt(taken) @ self._text) @ inverse).astype(np.float32)
 
     @staticmethod
@@ -158,14 +159,14 @@ class Content(Recommender):
         self._text, self._query, self._crowd, self._has = arrays["text"], arrays["query"], arrays["crowd"], arrays["has"]
 
 
-def bounded(text: Matrix, shift: NDArray[np.float64], bound: float) -> Matrix:
-    """``text`` plus ``shift`` brought to ``bound`` times the length of the text, all rescaled by 1 / (1 + bound), [I, d].
+def bounded(text: Matrix, shift: NDArray[np.float64], bound: NDArray[np.float64]) -> Matrix:
+    """``text`` [I, d] plus ``shift`` brought to ``bound`` [I] times the length of the text, all rescaled by 1 / (1 + bound).
 
     A row without a shift keeps its text as it is.
     """
     size = np.linalg.norm(shift, axis=1, keepdims=True)
     length = np.linalg.norm(text, axis=1, keepdims=True)
-    moved = (text + bound * length * shift / np.maximum(size, 1e-300)) / (1 + bound)
+    moved = (text + bound[:, None] * length * shift / np.maximum(size, 1e-300)) / (1 + bound[:, None])
     found: Matrix = np.where(size > 0, moved, text).astype(np.float32)
     return found
 
