@@ -158,7 +158,7 @@ class Repeat(Recommender):
     def _score(self, histories: Sequences) -> NDArray[np.float32]:
         pairs = self._pairs(self._signal(histories))
         late = np.log(self._waits(pairs, histories)) - self._own(pairs)
-        due = np.exp(-0.5 * (late / self._spread) ** 2)
+        due = np.maximum(np.exp(-0.5 * (late / self._spread) ** 2), 1e-6)  # far from due is unlikely, not impossible
         scores = np.tile((self.explore * self._shop).astype(np.float32), (len(histories), 1))
         mine = pairs.share * self._back[pairs.item] ** self.loyalty * (1 - self.timing + self.timing * due)
         scores[pairs.owner, pairs.item] += mine.astype(np.float32)
