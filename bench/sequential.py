@@ -26,12 +26,12 @@ from recommend import EVER, read_lines
 
 from tradewind import plugins
 from tradewind.learn._blend import either, logs, mixed, tune
+from tradewind.learn._deep import Deep
 from tradewind.learn._holdout import Holdout
 from tradewind.learn._rank import seen_mask, top_k
 from tradewind.learn.base import Recommender
 from tradewind.learn.evaluate import Targets, leave_one_out
 from tradewind.learn.sequences import Sequences
-from tradewind.learn.transformer import Transformer
 from tradewind.stats import bootstrap, ranking
 
 DATA = Path(os.environ.get("TRADEWIND_DATA", ROOT.parent / "shared" / "data")) / "s3rec"
@@ -56,6 +56,7 @@ def main() -> None:
             "--dropout": {"type": float, "default": 0.5, "help": "its dropout"},
             "--epochs": {"type": int, "default": 60, "help": "its epochs at most"},
             "--threads": {"type": int, "default": 1, "help": "its threads"},
+            "--deep": {"nargs": "*", "choices": ("gru", "lstm", "cnn"), "default": (), "help": "deep models beside it, one seed each"},
             "--only": {"choices": ("strict",), "help": "leave out the refreshed half"},
         },
     )
@@ -79,31 +80,32 @@ def protocol(bench: Harness, path: Path) -> None:
     quick = {name: model.fit(strict, as_of=EVER) for name, model in shelf.items()}
     found: dict[str, list[tuple[float, float]]] = {}
     epochs, mixes = [], []
+    others = {name: deep(bench, name, seed=0).fit_on(holdout) for name in bench.arguments.deep}
     for seed in range(1 if bench.quick else bench.arguments.seeds):
         with clock() as taken:
-            deep = transformer(bench, seed=seed).fit_on(holdout)
-        epochs.append(deep.trained_epochs)
+            ours = deep(bench, "transformer", seed=seed).fit_on(holdout)
+        epochs.append(ours.trained_epochs)
         bench.figure(f"{path.stem}_transformer_cpu_s_seed{seed}", taken["cpu"])
         bench.figure(f"{path.stem}_transformer_epochs_seed{seed}", epochs[-1])
-        models = {**quick, "transformer": deep}
+        models = {**quick, "transformer": ours}
         mixes.append(weigh(models, holdout))
         bench.figure(f"{path.stem}_blend_seed{seed}", ", ".join(f"{name} {weight:g}" for name, weight in mixes[-1].items() if weight))
-        rank(found, models, mixes[-1], test)
+        rank(found, models | others, mixes[-1], test)
     tell(bench, f"{path.stem}_strict", found, TARGETS.get((path.stem, "strict")), users=len(test.items))
     if bench.arguments.only:
         return
     fresh = {name: type(model)(**model.params()).fit(until_test, as_of=EVER) for name, model in quick.items()}
     found = {}
     for seed, (count, mix) in enumerate(zip(epochs, mixes, strict=True)):
-        deep = transformer(bench, seed=seed, epochs=count, early_stopping=False).fit(until_test, as_of=EVER)
-        rank(found, {**fresh, "transformer": deep}, mix, test)
+        ours = deep(bench, "transformer", seed=seed, epochs=count, early_stopping=False).fit(until_test, as_of=EVER)
+        rank(found, {**fresh, "transformer": ours}, mix, test)
     tell(bench, f"{path.stem}_refreshed", found, TARGETS.get((path.stem, "refreshed")), users=len(test.items))
 
 
-def transformer(bench: Harness, *, seed: int, epochs: int | None = None, early_stopping: bool = True) -> Transformer:
-    """The deep model under test."""
+def deep(bench: Harness, name: str, *, seed: int, epochs: int | None = None, early_stopping: bool = True) -> Deep:
+    """A deep model under test."""
     chosen = bench.arguments
-    return Transformer(
+    model: Deep = plugins.load("learn", name)(
         size="tiny" if bench.quick else chosen.size,
         epochs=epochs or (3 if bench.quick else chosen.epochs),
         dropout=chosen.dropout,
@@ -111,6 +113,7 @@ def transformer(bench: Harness, *, seed: int, epochs: int | None = None, early_s
         threads=chosen.threads,
         early_stopping=early_stopping,
     )
+    return model
 
 
 def held(train: Sequences, wanted: Targets, *, seed: int) -> Holdout:

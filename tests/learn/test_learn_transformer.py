@@ -17,10 +17,10 @@ from recommend_worlds import CUT, END, HOUR, log, of
 
 from tradewind.engine.training import alone
 from tradewind.errors import InputError
-from tradewind.learn import _transformer_fit as fitting
+from tradewind.learn import _deep_fit as fitting
+from tradewind.learn._deep_data import Windows, codes, grouped
 from tradewind.learn._holdout import last_moment
 from tradewind.learn._signal import table
-from tradewind.learn._transformer_data import Windows, codes, grouped
 from tradewind.learn.fallback import Fallback
 from tradewind.learn.sequences import Sequences
 from tradewind.learn.transformer import Transformer
@@ -119,7 +119,7 @@ def test_groups_keep_within_their_tokens() -> None:
 
 
 def test_codes_fit_their_tables() -> None:
-    from tradewind.learn._transformer_data import tables
+    from tradewind.learn._deep_data import tables
 
     world = log()
     world = replace(world, at=world.at * 10_000)  # gaps of centuries
@@ -270,7 +270,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         shape.items, shape.categories = log(customers=120).items, log(customers=120).categories
         import torch
 
-        from tradewind.learn._transformer_net import Net
+        from tradewind.learn._deep_net import Net
 
         torch.manual_seed(5)
         start = Net(shape._shape()).state_dict()

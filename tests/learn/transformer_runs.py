@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from recommend_worlds import CUT, log
 
-from tradewind.learn import _transformer_fit
+from tradewind.learn import _deep_fit
 from tradewind.learn.transformer import Transformer
 
 
@@ -32,13 +32,13 @@ def main() -> None:
         import torch
 
         seen: list[int] = []
-        real = _transformer_fit.epoch
+        real = _deep_fit.epoch
 
         def watched(*args: object, **options: object) -> None:
             seen.append(torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1)
             real(*args, **options)  # type: ignore[arg-type]
 
-        _transformer_fit.epoch = watched
+        _deep_fit.epoch = watched
         model.fit(world, as_of=CUT)
         assert set(seen) == {int(os.environ["WORLD_SIZE"])}, seen
     else:
@@ -51,7 +51,7 @@ def main() -> None:
 
 def _kill_after(epochs: int) -> None:
     """Die by SIGKILL in the middle of an epoch: after the first step of epoch ``epochs``, counted over both phases."""
-    real, done = _transformer_fit.epoch, [0]
+    real, done = _deep_fit.epoch, [0]
 
     def deadly(*args: object, **options: object) -> None:
         if done[0] == epochs:
@@ -59,7 +59,7 @@ def _kill_after(epochs: int) -> None:
         real(*args, **options)  # type: ignore[arg-type]
         done[0] += 1
 
-    _transformer_fit.epoch = deadly
+    _deep_fit.epoch = deadly
 
 
 if __name__ == "__main__":

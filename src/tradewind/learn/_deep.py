@@ -1,9 +1,10 @@
-"""One causal Transformer over each customer's whole event history, trained to say which item comes next.
+"""What all deep recommenders share: events in, one vector per customer out, trained to say which item comes next.
 
-SASRec (Kang and McAuley 2018) with what was measured to matter: the full softmax up to 30,000 items and shared sampled
-negatives above (eSASRec 2025, Turning Dross 2023), gated blocks (LiGR), learned inverse positions, and embeddings of
-event kind, price band, category, channel and the time since the last event beside the item. Sequence to sequence: one pass
-over a history trains all its steps.
+A model is a file of this room that names its encoder (``cell``, see ``_deep_net``); data, loss, training loop, early stopping,
+checkpoints, distribution over processes, scores and reasons are the same for all of them, so that a comparison compares encoders.
+Measured to matter: the full softmax up to 30,000 items and shared sampled negatives above (eSASRec 2025, Turning Dross 2023),
+embeddings of event kind, price band, category, channel and the time since the last event beside the item, and sequence to
+sequence training: one pass over a history trains all its steps.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from numpy.typing import NDArray
 
 from tradewind.engine.training import World, alone, require_torch, world
 from tradewind.learn import _store
+from tradewind.learn._deep_data import Windows, codes, tables
 from tradewind.learn._holdout import Holdout, held_out
 from tradewind.learn._signal import signal, table
-from tradewind.learn._transformer_data import Windows, codes, tables
 from tradewind.learn.base import Recommender
 from tradewind.learn.sequences import Sequences
 from tradewind.params import Number, OneOf, Rule
 from tradewind.types import Reason, from_micros
 
 if TYPE_CHECKING:
-    from tradewind.learn._transformer_fit import Plan
-    from tradewind.learn._transformer_net import Net, Shape
+    from tradewind.learn._deep_fit import Plan
+    from tradewind.learn._deep_net import Net, Shape
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,13 @@ SIZES: Mapping[str, Size] = {
 LAST = 5  # events that a reason looks at
 
 
-class Transformer(Recommender):
+class Deep(Recommender):
     """Scores are logits of the next item.
 
     ``size`` is the dial; ``epochs`` and ``dropout`` override what it sets. The number of epochs is chosen on a held-out
     last stretch of the log, then everything up to the cut is trained on; without ``early_stopping`` it is exactly ``epochs``.
     ``threads`` and ``device`` ("cpu", "cuda", "auto") say where; under ``torchrun`` all processes train one model.
-    ``checkpoint`` is a path without suffix: a killed fit goes on from the last finished epoch to the same weights. When not
-    to use: below some thousand events (``graph`` learns faster), and for customers without a history.
+    ``checkpoint`` is a path without suffix: a killed fit goes on from the last finished epoch to the same weights.
 
     Raises
     ------
@@ -68,7 +68,7 @@ class Transformer(Recommender):
         PyTorch is missing, or ``device`` is not there.
     """
 
-    name: ClassVar[str] = "transformer"
+    cell: ClassVar[str]
     tags: ClassVar[frozenset[str]] = frozenset({"deep"})
     rules: ClassVar[dict[str, Rule]] = {
         "size": OneOf(tuple(SIZES)),
@@ -146,7 +146,7 @@ class Transformer(Recommender):
         self._curve: list[float] = []
         if holdout is None:
             return None
-        from tradewind.learn._transformer_fit import train
+        from tradewind.learn._deep_fit import train
 
         self._learn_known(holdout.train)
         with _separate_draws(), world(self.device, threads=self.threads) as place:
@@ -162,7 +162,7 @@ class Transformer(Recommender):
 
     def _finish(self, log: Sequences) -> None:
         """Train on all of ``log`` for the chosen number of epochs."""
-        from tradewind.learn._transformer_fit import train
+        from tradewind.learn._deep_fit import train
 
         self._learn_known(log)
         with _separate_draws(), world(self.device, threads=self.threads) as place:
@@ -185,13 +185,13 @@ class Transformer(Recommender):
 
     def _shape(self) -> Shape:
         require_torch()
-        from tradewind.learn._transformer_net import Shape
+        from tradewind.learn._deep_net import Shape
 
         size = self._size()
-        return Shape(size.dim, size.blocks, size.heads, size.length, size.dropout, tables(len(self.items), len(self.categories)))
+        return Shape(size.dim, size.blocks, size.heads, size.length, size.dropout, tables(len(self.items), len(self.categories)), self.cell)
 
     def _plan(self, epochs: int) -> Plan:
-        from tradewind.learn._transformer_fit import FULL, Plan
+        from tradewind.learn._deep_fit import FULL, Plan
 
         size = self._size()
         return Plan(size.lr, epochs, size.patience, self.seed, len(self.items) > FULL, self.checkpoint)
@@ -213,7 +213,7 @@ class Transformer(Recommender):
             return self._vectors(self._net, aligned, place)
 
     def _vectors(self, net: Net, histories: Sequences, place: World) -> NDArray[np.float32]:
-        from tradewind.learn._transformer_fit import vectors
+        from tradewind.learn._deep_fit import vectors
 
         recent = histories.last(net.length)
         return vectors(net, codes(recent, self._trained), recent.offsets, place)
@@ -251,7 +251,7 @@ class Transformer(Recommender):
 
     def _restore(self, values: dict[str, Any], arrays: _store.Arrays) -> None:
         torch = require_torch()
-        from tradewind.learn._transformer_net import Net
+        from tradewind.learn._deep_net import Net
 
         self._trained_epochs, self._curve, self._trained = int(values["epochs"]), list(values["curve"]), arrays["trained"]
         self._net = Net(self._shape())
@@ -262,6 +262,3 @@ class Transformer(Recommender):
 def _separate_draws() -> Any:
     """Keep the caller's random state out of training, and training out of the caller's."""
     return require_torch().random.fork_rng(devices=[])
-
-
-PLUGIN = Transformer

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tradewind.engine.training import World, agreed, load_checkpoint, save_checkpoint, start_equal, sum_gradients
+from tradewind.learn._deep_data import Windows, gather, grouped
+from tradewind.learn._deep_net import Net, Shape
 from tradewind.learn._softmax import catalogue_loss
-from tradewind.learn._transformer_data import Windows, gather, grouped
-from tradewind.learn._transformer_net import Net, Shape
 
 CELLS = 32_000_000  # logits of one step: bounds memory
 TOKENS = 1024  # padded events of one step at most

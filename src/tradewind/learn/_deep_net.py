@@ -1,7 +1,8 @@
-"""The network of the Transformer: gated pre-norm blocks over a sum of event embeddings. Imported only when torch is needed.
+"""The networks of the deep recommenders: an encoder over a sum of event embeddings. Imported only when torch is needed.
 
-Blocks as in LiGR (Borisyuk et al. 2025) and eSASRec: x + sigmoid(W1 x) * attention(norm x), x + sigmoid(W2 x) * SwiGLU(norm x).
-Positions are learned and inverse: position 0 is the most recent event, whatever the length.
+``attention``: gated pre-norm blocks as in LiGR (Borisyuk et al. 2025) and eSASRec: x + sigmoid(W1 x) * attention(norm x),
+x + sigmoid(W2 x) * SwiGLU(norm x). ``gru``, ``lstm``: a residual recurrent layer a block. ``cnn``: causal convolutions of width 3
+with dilations 1, 2 and 4 a block. Positions are learned and inverse: position 0 is the most recent event, whatever the length.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Shape:
     length: int
     dropout: float
     tables: tuple[int, ...]
+    cell: str = "attention"
 
 
 class Block(nn.Module):
@@ -59,6 +61,41 @@ class Block(nn.Module):
         return out
 
 
+class Recurrent(nn.Module):
+    """One recurrent layer beside a shortcut; padding stands behind, so no real step ever sees it."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        kind = {"gru": nn.GRU, "lstm": nn.LSTM}[shape.cell]
+        self.norm = nn.LayerNorm(shape.dim)
+        self.layer = kind(shape.dim, shape.dim, batch_first=True)
+        self.out, self.drop = nn.Linear(shape.dim, shape.dim), nn.Dropout(shape.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, _ = self.layer(self.norm(x))
+        out: Tensor = x + self.drop(self.out(states))
+        return out
+
+
+class Convolutions(nn.Module):
+    """Three causal convolutions of width 3, dilated 1, 2 and 4, each beside a shortcut."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(shape.dim) for _ in range(3))
+        self.layers = nn.ModuleList(nn.Conv1d(shape.dim, shape.dim, 3, dilation=2**step) for step in range(3))
+        self.drop = nn.Dropout(shape.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for step, (norm, layer) in enumerate(zip(self.norms, self.layers, strict=True)):
+            back = functional.pad(norm(x).transpose(1, 2), (2 * 2**step, 0))
+            x = x + self.drop(functional.relu(layer(back)).transpose(1, 2))
+        return x
+
+
+CELLS = {"attention": Block, "gru": Recurrent, "lstm": Recurrent, "cnn": Convolutions}
+
+
 class Net(nn.Module):
     """Events in, one vector per position out; its product with ``items`` rows plus ``bias`` scores the next item."""
 
@@ -67,11 +104,11 @@ class Net(nn.Module):
         self.tables = nn.ModuleDict({name: nn.Embedding(rows, shape.dim) for name, rows in zip(FEATURES, shape.tables, strict=True)})
         self.position = nn.Embedding(shape.length, shape.dim)
         self.bias = nn.Parameter(torch.zeros(shape.tables[0] - 1))
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.blocks))
+        self.blocks = nn.ModuleList(CELLS[shape.cell](shape) for _ in range(shape.blocks))
         self.norm, self.drop = nn.LayerNorm(shape.dim), nn.Dropout(shape.dropout)
         self.length, self.count = shape.length, shape.tables[0] - 1
         for weights in self.parameters():
-            if weights.dim() > 1:
+            if weights.dim() == 2:
                 nn.init.xavier_normal_(weights)
 
     @property
