@@ -118,3 +118,14 @@ def test_the_largest_of_each_row(rows: list[list[int]], k: int) -> None:
         stored = np.sort(dense[row][dense[row] > 0])[::-1]
         least = stored[min(k, len(stored)) - 1] if len(stored) else np.inf
         np.testing.assert_array_equal(kept[row], np.where(dense[row] >= least, dense[row], 0))
+
+
+def test_long_sparse_rows_are_ranked_like_dense_ones() -> None:
+    rng = np.random.default_rng(5)
+    dense = np.where(rng.random((40, 3000)) < rng.random((40, 1)), rng.integers(0, 400, (40, 3000)), 0).astype(np.float32)
+    barred = rng.random(dense.shape) < 0.2
+    items, values, _ = ranked(csr_array(dense), barred, 10, "x")
+    expected = top_k(np.where(barred | (dense <= 0), -np.inf, dense).astype(np.float32), 10)
+    np.testing.assert_array_equal(values, expected[1])
+    assert (dense[np.arange(40)[:, None], items] == values).all()
+    assert not barred[np.arange(40)[:, None], items].any()

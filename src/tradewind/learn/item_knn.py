@@ -123,19 +123,27 @@ def taste_of(log: Sequences, weights: Mapping[str, float] | None, *, recency: fl
     found = signal(log, table(weights), merge=True)
     back = np.repeat(found.offsets[1:], found.lengths) - np.arange(len(found.item))
     data = (found.weight * back.astype(np.float64) ** -recency).astype(np.float32)
-    vectors = csr_array((data, found.item, found.offsets), shape=(len(log), len(log.items)))
+    # 32-bit positions halve what the products of both neighbour models move through memory.
+    vectors = csr_array((data, found.item, _short(found.offsets)), shape=(len(log), len(log.items)))
     vectors.sum_duplicates()
     return vectors
 
 
+def _short(offsets: NDArray[np.int64]) -> NDArray[Any]:
+    return offsets.astype(np.int32) if not len(offsets) or offsets[-1] < 2**31 else offsets
+
+
 def largest(matrix: Any, k: int) -> Any:
     """The positive entries of a sparse [U, I] that are among the k largest of their row; all that tie with the last one stay."""
+    return _at_least(matrix, np.maximum(kth_largest(matrix, k), np.finfo(np.float32).tiny))
+
+
+def _at_least(matrix: Any, bound: NDArray[np.float32]) -> Any:
+    """The entries of a sparse [U, I] from the bound of their row, [U], on."""
     from scipy.sparse import csr_array
 
-    bound = np.maximum(kth_largest(matrix, k), np.finfo(np.float32).tiny)
-    keep = matrix.data >= np.repeat(bound, np.diff(matrix.indptr))
-    counts = np.concatenate(([0], np.cumsum(keep)))
-    return csr_array((matrix.data[keep], matrix.indices[keep], counts[matrix.indptr]), shape=matrix.shape)
+    kept = np.flatnonzero(matrix.data >= np.repeat(bound, np.diff(matrix.indptr)))
+    return csr_array((matrix.data[kept], matrix.indices[kept], _short(np.searchsorted(kept, matrix.indptr))), shape=matrix.shape)
 
 
 def kth_largest(matrix: Any, k: int) -> NDArray[np.float32]:
@@ -158,12 +166,28 @@ def kth_largest(matrix: Any, k: int) -> NDArray[np.float32]:
     return bound
 
 
+def _floor(matrix: Any, k: int) -> NDArray[np.float32]:
+    """A value that at least k entries of each row reach, float32 [U]; minus infinity where the row is short.
+
+    The k-th largest maximum of 4k equal parts of a row: cheaper than the k-th largest entry, and seldom much below it.
+    """
+    lengths, parts = np.diff(matrix.indptr), 4 * k
+    bound = np.full(len(lengths), -np.inf, dtype=np.float32)
+    long = np.flatnonzero(lengths >= 2 * parts)
+    if len(long):
+        ends = matrix.indptr[long][:, None] + lengths[long][:, None] * np.arange(parts + 1) // parts
+        pairs = np.stack([ends[:, :-1], ends[:, 1:]], axis=2).ravel()  # each part, then an empty gap that reduceat spends on one entry
+        most = np.maximum.reduceat(np.append(matrix.data, np.float32(0)), pairs)[::2].reshape(len(long), parts)
+        bound[long] = np.partition(most, parts - k, axis=1)[:, parts - k]
+    return bound
+
+
 def ranked(scores: Any, barred: NDArray[np.bool_], k: int, name: str) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.object_]]:
     """What ``Recommender._rank`` returns, from sparse scores: never as large as the catalogue, ties by the lower item."""
-    users = scores.shape[0]
-    owner = np.repeat(np.arange(users), np.diff(scores.indptr))
-    scores.data = np.where(barred[owner, scores.indices], 0, scores.data).astype(np.float32)
-    best = largest(scores, k)
+    users, width = scores.shape
+    cell = np.repeat(np.arange(users) * width, np.diff(scores.indptr)) + scores.indices
+    scores.data[barred.ravel().take(cell)] = 0
+    best = _at_least(scores, np.maximum(_floor(scores, k), np.finfo(np.float32).tiny))
     owner = np.repeat(np.arange(users), np.diff(best.indptr))
     order = np.lexsort((best.indices, -best.data, owner))
     place = np.arange(len(order)) - np.repeat(best.indptr[:-1], np.diff(best.indptr))
