@@ -7,7 +7,8 @@ ids of these files are numbered by first occurrence, so their order gives neighb
 Protocol: all events on hidden items leave the log, and everything left is training. Asked is before each event on a hidden item,
 with what the user had before (hidden items left out; users without anything are not asked; ``--cases`` of them, drawn by seed),
 seen items removed, one wanted item each. "full" ranks the whole catalogue, warm items included; "cold" only the hidden ones.
-Later events of the same user on other items stay in training, as in every split by item. Rows:
+Later events of the same user on other items stay in training, as in every split by item. Intervals are bootstraps over hidden items,
+because the cases of one item stand or fall together. Rows:
 
 * content: ours, the defaults; content_text: the same without what the log teaches (bound=0)
 * popular: has no count for a hidden item, so they rank last, ties by index (after the renaming: at random)
@@ -38,7 +39,7 @@ from tradewind.learn.content import Content
 from tradewind.learn.popular import Popular
 from tradewind.learn.sequences import Sequences
 from tradewind.stats import bootstrap
-from tradewind.types import from_micros
+from tradewind.types import Estimate, from_micros
 
 DATA = Path(os.environ.get("TRADEWIND_DATA", ROOT.parent / "shared" / "data"))
 EVER = from_micros(10**15)
@@ -90,11 +91,11 @@ def main() -> None:
         if bench.arguments.only in (None, name):
             found[name] = row(bench, name, build, cases, hidden, barred)
     if bench.arguments.only is None:
-        judge(bench, found)
+        judge(bench, found, cases.wanted)
     bench.finish()
 
 
-def judge(bench: Harness, found: dict[str, dict[str, np.ndarray]]) -> None:
+def judge(bench: Harness, found: dict[str, dict[str, np.ndarray]], wanted: np.ndarray) -> None:
     """Content against five times what popularity reaches, and the paired differences."""
     for view, base in (("full", "popular"), ("full", "random"), ("cold", "words_popular")):
         ours, theirs = found["content"][view].mean(), found[base][view].mean()
@@ -103,7 +104,7 @@ def judge(bench: Harness, found: dict[str, dict[str, np.ndarray]]) -> None:
         if view == "full":
             bench.figure(f"{view}_content_minus_5x_{base}", float(ours - 5 * theirs), target=(">=", 0.0))
     for base in ("words_popular", "content_text"):
-        gain = bootstrap.difference(found["content"]["cold"], found[base]["cold"], name="gain", seed=bench.arguments.seed, draws=400)
+        gain = by_item(found["content"]["cold"] - found[base]["cold"], wanted, seed=bench.arguments.seed)
         bench.figure(f"cold_content_minus_{base}", gain.value, target=(">=", 0.0) if base == "words_popular" else None)
         bench.figure(f"cold_content_minus_{base}_interval", f"{gain.low:.4f}..{gain.high:.4f}")
 
@@ -129,11 +130,17 @@ def row(bench: Harness, name: str, build: Any, cases: Cases, hidden: np.ndarray,
     for view, parts in ranks.items():
         place = np.concatenate(parts)
         gains[view] = np.where(place < 10, 1 / np.log2(place + 2), 0.0)
-        estimate = bootstrap.mean(gains[view], name="ndcg", seed=bench.arguments.seed, draws=400)
+        estimate = by_item(gains[view], cases.wanted, seed=bench.arguments.seed)
         bench.figure(f"{name}_{view}_ndcg10", estimate.value)
         bench.figure(f"{name}_{view}_ndcg10_interval", f"{estimate.low:.4f}..{estimate.high:.4f}")
         bench.figure(f"{name}_{view}_recall10", float((place < 10).mean()))
     return gains
+
+
+def by_item(values: np.ndarray, wanted: np.ndarray, *, seed: int) -> Estimate:
+    """Mean over cases; the interval draws hidden items, because the cases of one item stand or fall together."""
+    top, bottom = np.bincount(wanted, values), np.bincount(wanted).astype(float)
+    return bootstrap.ratio(top[bottom > 0], bottom[bottom > 0], name="ndcg", seed=seed, draws=400)
 
 
 def places(scores: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,11 +71,11 @@ def encode(texts: Sequence[str], folder: str) -> NDArray[np.float32]:
     if not path.is_dir():
         raise InputError(f"content: encoder={folder!r} is no folder. Name one with a saved sentence-transformers model, or leave it out.")
     try:
-        from sentence_transformers import SentenceTransformer
+        library = importlib.import_module("sentence_transformers")
     except ImportError as error:
         raise InputError(
             "content: an encoder needs the library sentence-transformers. Run `pip install sentence-transformers`, or leave encoder out."
         ) from error
-    model = SentenceTransformer(str(path), device="cpu", local_files_only=True)
+    model = library.SentenceTransformer(str(path), device="cpu", local_files_only=True)
     vectors: NDArray[np.float32] = np.array(model.encode(list(texts), normalize_embeddings=True), dtype=np.float32)
     return vectors

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tradewind.learn._content_catalogue import catalogue
 from tradewind.learn._grains import Expr, Moment, Shelf, channel_code, past
 from tradewind.learn._run import batches
 from tradewind.learn.sequences import EVENT_ARRAYS, KINDS, Sequences, lookup
@@ -53,6 +54,7 @@ def extract(tables: Tables, *, as_of: datetime, last: int | None, kinds: Sequenc
         categories=shelf.categories,
         offsets=offsets,
         **{name: arrays[name] for name in EVENT_ARRAYS},
+        catalogue=catalogue(tables),
     )
 
 

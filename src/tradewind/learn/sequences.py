@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.errors import InputError, unknown
-from tradewind.learn._content_catalogue import Catalogue, catalogue
+from tradewind.learn._content_catalogue import Catalogue
 from tradewind.schema import Channel, Kind
 from tradewind.types import micros
 
 if TYPE_CHECKING:
     from tradewind.engine.tables import Tables
+
+__all__ = ["CHANNELS", "EVENT_ARRAYS", "KINDS", "Catalogue", "Sequences", "kind_codes", "lookup", "sequences"]
 
 KINDS = tuple(kind.value for kind in Kind)
 CHANNELS = tuple(channel.value for channel in Channel)
@@ -187,4 +189,4 @@ def sequences(tables: Tables, *, as_of: datetime, last: int | None = None, kinds
         raise InputError(f"last: got {last}; it must be 1 or more, or None for all events.")
     if kinds is not None:
         kind_codes(kinds)
-    return replace(extract(tables, as_of=as_of, last=last, kinds=kinds), catalogue=catalogue(tables))
+    return extract(tables, as_of=as_of, last=last, kinds=kinds)
