@@ -139,6 +139,17 @@ def test_readers_do_not_wait_for_a_writer(ledger_url: str) -> None:
             assert other.execute(select(meta.c.value).where(meta.c.key == "k")).all() == []
 
 
+def test_a_new_file_in_which_another_process_begins_is_waited_for(tmp_path: Path) -> None:
+    # SQLite does not wait by itself where a file changes to the write-ahead log.
+    path = tmp_path / "ledger.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    end = threading.Timer(0.2, other.close)
+    end.start()
+    Ledger.open(f"sqlite:///{path}", wait_seconds=30).close()
+    end.join()
+
+
 def _open_once(url: str, barrier: threading.Barrier) -> None:
     barrier.wait()
     Ledger.open(url).close()

@@ -7,6 +7,7 @@ Migrations live in ``engine/migrations``; ``Ledger.open`` brings an older ledger
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -339,9 +340,9 @@ def _sqlite(url: URL, wait_seconds: float) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        _to_wal(connection, wait_seconds)
         # FULL: a commit that was answered survives a power cut, not only a kill.
-        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-            connection.execute(f"PRAGMA {pragma}").close()
+        connection.execute("PRAGMA synchronous=FULL").close()
 
     @event.listens_for(engine, "begin")
     def begin(conn: Connection) -> None:
@@ -350,6 +351,20 @@ def _sqlite(url: URL, wait_seconds: float) -> Engine:
         conn.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
+
+
+def _to_wal(connection: sqlite3.Connection, wait_seconds: float) -> None:
+    """Switch a file to the write-ahead log; where two processes switch a new one at once, SQLite refuses without waiting."""
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            if not _is_lock(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _postgresql(url: URL, wait_seconds: float) -> Engine:
