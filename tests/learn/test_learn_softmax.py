@@ -9,7 +9,9 @@ torch = pytest.importorskip("torch")
 from tradewind.learn import _softmax  # noqa: E402
 
 
-def both(tile: int, monkeypatch: pytest.MonkeyPatch, *, items: int = 37, scale: float = 1.0) -> tuple[list[object], list[object]]:
+def both(
+    tile: int, monkeypatch: pytest.MonkeyPatch, *, items: int = 37, scale: float = 1.0, half: bool = False
+) -> tuple[list[object], list[object]]:
     draw = torch.Generator().manual_seed(3)
     hidden = torch.randn(11, 8, generator=draw) * scale
     table, bias = torch.randn(items, 8, generator=draw), torch.randn(items, generator=draw)
@@ -21,7 +23,7 @@ def both(tile: int, monkeypatch: pytest.MonkeyPatch, *, items: int = 37, scale: 
     for ours in (True, False):
         leaves = [part.clone().requires_grad_() for part in (hidden, table, bias)]
         if ours:
-            loss = _softmax.catalogue_loss(leaves[0], leaves[1], leaves[2], row, item, weight)
+            loss = _softmax.catalogue_loss(leaves[0], leaves[1], leaves[2], row, item, weight, half=half)
         else:
             logits = leaves[0] @ leaves[1].T + leaves[2]
             loss = (weight * (torch.logsumexp(logits, dim=1)[row] - logits[row, item])).sum()
@@ -34,6 +36,12 @@ def both(tile: int, monkeypatch: pytest.MonkeyPatch, *, items: int = 37, scale: 
 def test_value_and_gradients_are_the_textbooks(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for mine, known in zip(*both(tile, monkeypatch), strict=True):
         torch.testing.assert_close(mine, known, rtol=1e-5, atol=1e-5)
+
+
+def test_bfloat16_factors_are_near_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    for mine, known in zip(*both(4, monkeypatch, half=True), strict=True):
+        assert not torch.equal(mine, known)
+        torch.testing.assert_close(mine, known, rtol=0.03, atol=0.03)
 
 
 def test_large_logits_do_not_overflow(monkeypatch: pytest.MonkeyPatch) -> None:

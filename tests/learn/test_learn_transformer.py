@@ -77,8 +77,8 @@ def test_windows_ask_at_the_end_of_moments_for_all_of_the_next() -> None:
     windows = Windows.of(world, np.ones(3, dtype=bool), table(None), longest=50)
     assert windows.start.tolist() == [0]
     assert windows.length.tolist() == [4]  # up to the last event that something follows
-    _, lengths, pairs = windows.padded(np.array([0]))
-    assert lengths.tolist() == [4]
+    events, pairs = windows.padded(np.array([0]))
+    assert events.shape == (7, 1, 4)
     assert pairs.places.tolist() == [[False, True, False, True]]
     asked = {int(row): [] for row in pairs.row}  # type: dict[int, list[tuple[int, float]]]
     for row, item, weight in zip(pairs.row, pairs.item, pairs.weight, strict=True):
@@ -124,7 +124,7 @@ def test_codes_fit_their_tables() -> None:
     world = log()
     world = replace(world, at=world.at * 10_000)  # gaps of centuries
     got = codes(world, np.arange(30) > 3)
-    for row, size in zip(got, tables(30, 3), strict=True):
+    for row, size in zip(got[:-1], tables(30, 3), strict=True):
         assert 0 <= row.min() <= row.max() < size
     assert set(got[0][(world.item >= 0) & (world.item <= 3)].tolist()) == {30}
 
@@ -267,6 +267,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     # The weights have moved far more than that, so equality means something.
     with alone():
         shape = Transformer(size="tiny", dropout=0.0, seed=5)
+        shape._clock = True
         shape.items, shape.categories = log(customers=120).items, log(customers=120).categories
         import torch
 

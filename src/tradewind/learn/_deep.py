@@ -21,6 +21,7 @@ from tradewind.learn import _store
 from tradewind.learn._deep_data import Windows, codes, tables
 from tradewind.learn._holdout import Holdout, held_out
 from tradewind.learn._signal import signal, table
+from tradewind.learn._spectral import item_vectors
 from tradewind.learn.base import Recommender
 from tradewind.learn.sequences import Sequences
 from tradewind.params import Number, OneOf, Rule
@@ -155,6 +156,7 @@ class Deep(Recommender):
                 self._shape(),
                 self._plan(size.epochs),
                 place,
+                start=self._start(holdout.train),
                 phase="search",
                 validate=lambda net: holdout.ndcg(self._logits(net, holdout.histories, place)),
             )
@@ -166,12 +168,18 @@ class Deep(Recommender):
 
         self._learn_known(log)
         with _separate_draws(), world(self.device, threads=self.threads) as place:
-            self._net, _, _ = train(self._windows(log), self._shape(), self._plan(self._trained_epochs), place, phase="final")
+            plan, start = self._plan(self._trained_epochs), self._start(log)
+            self._net, _, _ = train(self._windows(log), self._shape(), plan, place, start=start, phase="final")
             self._net.cpu()
 
     def _learn_known(self, log: Sequences) -> None:
         found = signal(log, table(self.weights))
         self._trained = np.bincount(found.item, minlength=len(self.items)) > 0
+        self._clock = bool(len(log.at)) and int(log.at.max()) - int(log.at.min()) >= 1_000_000  # an order of events, or times
+
+    def _start(self, log: Sequences) -> NDArray[np.float32]:
+        found = signal(log, table(self.weights), merge=True)
+        return item_vectors(found, items=len(self.items), dim=self._size().dim, seed=self.seed)
 
     def _windows(self, log: Sequences) -> Windows:
         return Windows.of(log, self._trained, table(self.weights), longest=self._size().length)
@@ -188,7 +196,8 @@ class Deep(Recommender):
         from tradewind.learn._deep_net import Shape
 
         size = self._size()
-        return Shape(size.dim, size.blocks, size.heads, size.length, size.dropout, tables(len(self.items), len(self.categories)), self.cell)
+        rows = tables(len(self.items), len(self.categories))
+        return Shape(size.dim, size.blocks, size.heads, size.length, size.dropout, rows, self.cell, self._clock)
 
     def _plan(self, epochs: int) -> Plan:
         from tradewind.learn._deep_fit import FULL, Plan
@@ -247,13 +256,14 @@ class Deep(Recommender):
 
     def _state(self) -> tuple[dict[str, Any], _store.Arrays]:
         weights = {f"net.{name}": value.detach().cpu().numpy() for name, value in self._net.state_dict().items()}
-        return {"epochs": self._trained_epochs, "curve": self._curve}, weights | {"trained": self._trained}
+        return {"epochs": self._trained_epochs, "curve": self._curve, "clock": self._clock}, weights | {"trained": self._trained}
 
     def _restore(self, values: dict[str, Any], arrays: _store.Arrays) -> None:
         torch = require_torch()
         from tradewind.learn._deep_net import Net
 
         self._trained_epochs, self._curve, self._trained = int(values["epochs"]), list(values["curve"]), arrays["trained"]
+        self._clock = bool(values["clock"])
         self._net = Net(self._shape())
         self._net.load_state_dict({name[4:]: torch.from_numpy(array) for name, array in arrays.items() if name.startswith("net.")})
         self._net.eval()

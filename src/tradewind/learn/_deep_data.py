@@ -21,13 +21,14 @@ def tables(items: int, categories: int) -> tuple[int, ...]:
 
 
 def codes(log: Sequences, known: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """All events as codes int64 [features, N]; an item that was never trained on reads as "none"."""
-    events = np.empty((6, len(log.at)), dtype=np.int64)
+    """All events as codes int64 [features + 1, N], the last row in seconds; an item that was never trained on reads as "none"."""
+    events = np.empty((7, len(log.at)), dtype=np.int64)
     events[0] = np.where((log.item >= 0) & np.append(known, False)[log.item], log.item, len(log.items))
     events[1], events[2], events[3], events[4] = log.kind, log.band + 1, log.category + 1, log.channel + 1
     gap = np.diff(log.at, prepend=0)
     events[5] = np.minimum(np.log2(np.maximum(gap, 0) / 1e6 + 1).astype(np.int64) + 1, GAPS - 1)
     events[5, log.offsets[:-1][log.lengths > 0]] = 0
+    events[6] = log.at // 1_000_000
     return events
 
 
@@ -48,7 +49,7 @@ class Windows:
     one order have no order of their own, and a model that guesses the next line never learns the next order.
     """
 
-    events: NDArray[np.int64]  # [features, N]
+    events: NDArray[np.int64]  # [features + 1, N]
     offsets: NDArray[np.int64]  # [N + 1]
     item: NDArray[np.int64]  # [P]
     weight: NDArray[np.float32]  # [P]
@@ -86,15 +87,15 @@ class Windows:
         for number in rng.permutation(len(groups)):
             yield order[groups[number]]
 
-    def padded(self, index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], Pairs]:
-        """Codes [features, B, L], lengths [B] and what is wanted of some windows."""
-        events, lengths, take, real = gather(self.events, self.start[index], self.length[index])
+    def padded(self, index: NDArray[np.int64]) -> tuple[NDArray[np.int64], Pairs]:
+        """Codes [features + 1, B, L] and what is wanted of some windows."""
+        events, _, take, real = gather(self.events, self.start[index], self.length[index])
         begin, end = self.offsets[take], self.offsets[take + 1]
         places = real & (end > begin)
         counts = (end - begin)[places]
         shift = np.concatenate(([0], np.cumsum(counts)))
         pairs = np.arange(shift[-1]) + np.repeat(begin[places] - shift[:-1], counts)
-        return events, lengths, Pairs(places, np.repeat(np.arange(len(counts)), counts), self.item[pairs], self.weight[pairs])
+        return events, Pairs(places, np.repeat(np.arange(len(counts)), counts), self.item[pairs], self.weight[pairs])
 
 
 def _followers(log: Sequences, weights: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
@@ -114,7 +115,7 @@ def _followers(log: Sequences, weights: NDArray[np.float64]) -> tuple[NDArray[np
 def gather(
     events: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Pad slices of the flat codes behind: codes [features, B, L], lengths [B], flat positions [B, L], real [B, L]."""
+    """Pad slices of the flat codes behind: codes [features + 1, B, L], lengths [B], flat positions [B, L], real [B, L]."""
     width = int(length.max(initial=1))
     step = np.arange(width)
     real = step < length[:, None]

@@ -21,12 +21,14 @@ from torch import Tensor
 from tradewind.engine.training import World, agreed, load_checkpoint, save_checkpoint, start_equal, sum_gradients
 from tradewind.learn._deep_data import Windows, gather, grouped
 from tradewind.learn._deep_net import Net, Shape
-from tradewind.learn._softmax import catalogue_loss
+from tradewind.learn._softmax import catalogue_loss, halves
 
 CELLS = 32_000_000  # logits of one step: bounds memory
 TOKENS = 1024  # padded events of one step at most
 STEPS = 100  # of one epoch at least, while a step has more than a handful of events
 FULL = 30_000  # items up to which the softmax is full
+HALF = 2048  # items from which the softmax multiplies in bfloat16, where the processor does
+NOISE = 0.01  # standard deviation around the vectors that training starts from
 NEGATIVES = 2048  # shared by one step, above that
 
 
@@ -45,24 +47,32 @@ class Plan:
 Validate = Callable[[Net], float]
 
 
-def build(windows: Windows, shape: Shape, plan: Plan, place: World) -> tuple[Net, torch.optim.Optimizer]:
-    """A fresh network, the same on every process, and its optimiser."""
+def build(windows: Windows, shape: Shape, plan: Plan, place: World, start: NDArray[np.float32]) -> tuple[Net, torch.optim.Optimizer]:
+    """A fresh network whose items start at ``start`` [I, dim], the same on every process, and its optimiser."""
     torch.manual_seed(plan.seed)
     net = Net(shape)
     # Starting from popularity saves the epochs that would learn only that.
     wanted = np.bincount(windows.item, windows.weight, minlength=net.count)
     with torch.no_grad():
         net.bias.copy_(torch.from_numpy(np.log(wanted + 1) - np.log(wanted + 1).mean()))
+        net.items.copy_(torch.from_numpy(start) + NOISE * torch.randn(net.items.shape))
     net = net.to(place.device)
     start_equal(net.parameters(), place)
-    return net, torch.optim.AdamW(net.parameters(), lr=plan.lr, betas=(0.9, 0.98), weight_decay=1e-3)
+    return net, torch.optim.AdamW(net.parameters(), lr=plan.lr, betas=(0.9, 0.98), weight_decay=1e-3, fused=True)
 
 
 def train(
-    windows: Windows, shape: Shape, plan: Plan, place: World, *, phase: str, validate: Validate | None = None
+    windows: Windows,
+    shape: Shape,
+    plan: Plan,
+    place: World,
+    *,
+    start: NDArray[np.float32],
+    phase: str,
+    validate: Validate | None = None,
 ) -> tuple[Net, int, list[float]]:
     """Train up to ``plan.epochs``; with ``validate`` return the best network, else the last, with its epochs and the curve."""
-    net, optimiser = build(windows, shape, plan, place)
+    net, optimiser = build(windows, shape, plan, place, start)
     mark = _mark(windows, shape, plan, phase)
     path = None if plan.checkpoint is None else Path(f"{plan.checkpoint}.{phase}")
     best, done, curve = _copy(net), 0, list[float]()
@@ -109,10 +119,10 @@ def epoch(net: Net, optimiser: torch.optim.Optimizer, windows: Windows, plan: Pl
 
 def loss(net: Net, windows: Windows, batch: NDArray[np.int64], negatives: Tensor | None, place: World) -> Tensor:
     """Weighted sum of the cross-entropies of a batch; the softmax runs over all items or over shared uniform negatives."""
-    events, lengths, pairs = windows.padded(batch)
+    events, pairs = windows.padded(batch)
     places, row, item, weight = (torch.from_numpy(part).to(place.device) for part in pairs)
     with torch.autocast("cuda", torch.bfloat16, enabled=place.device.startswith("cuda")):
-        hidden = net(torch.from_numpy(events).to(place.device), torch.from_numpy(lengths).to(place.device))[places]
+        hidden = net(torch.from_numpy(events).to(place.device))[places]
         if negatives is not None:
             positive = (hidden[row] * net.items[item]).sum(dim=1) + net.bias[item]
             others = (hidden @ net.items[negatives].T + net.bias[negatives])[row]
@@ -120,14 +130,18 @@ def loss(net: Net, windows: Windows, batch: NDArray[np.int64], negatives: Tensor
             each = torch.logsumexp(torch.cat((positive[:, None], others), dim=1).float(), dim=1) - positive.float()
             total: Tensor = (each * weight).sum()
             return total
-    return catalogue_loss(hidden.float(), net.items, net.bias, row, item, weight)
+    return catalogue_loss(hidden.float(), net.items, net.bias, row, item, weight, half=_half(net))
+
+
+def _half(net: Net) -> bool:
+    return net.count >= HALF and (net.items.is_cuda or halves())
 
 
 def vectors(net: Net, events: NDArray[np.int64], offsets: NDArray[np.int64], place: World) -> NDArray[np.float32]:
     """The customer vector after the last event of each history, float32 [U, dim]; zeros for an empty one."""
     lengths = np.minimum(np.diff(offsets), net.length)
     start = offsets[1:] - lengths
-    out = np.zeros((len(lengths), net.position.embedding_dim), dtype=np.float32)
+    out = np.zeros((len(lengths), net.items.shape[1]), dtype=np.float32)
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]
     net.eval()
@@ -135,9 +149,8 @@ def vectors(net: Net, events: NDArray[np.int64], offsets: NDArray[np.int64], pla
         for group in grouped(lengths[order], TOKENS):
             rows = order[group]
             padded, size, _, _ = gather(events, start[rows], lengths[rows])
-            at = torch.from_numpy(size).to(place.device)
-            hidden = net(torch.from_numpy(padded).to(place.device), at)
-            out[rows] = hidden[torch.arange(len(rows), device=at.device), at - 1].float().cpu().numpy()
+            hidden = net(torch.from_numpy(padded).to(place.device))
+            out[rows] = hidden[torch.arange(len(rows)), torch.from_numpy(size - 1)].float().cpu().numpy()
     return out
 
 
