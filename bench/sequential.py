@@ -8,7 +8,10 @@ items are ranked once. Published, strict, NDCG@10 on Beauty: SASRec .0318, eSASR
 
     python bench/sequential.py [--quick] [--path FILE] [--seeds 3] [--size small] [--dropout 0.5] [--epochs 60] [--only strict]
 
-FILE holds a user a line: "user item item ...", in the order of time. By default Beauty, then Sports, when they are there.
+FILE holds a user a line: "user item item ...", in the order of time; a folder holds train/input.txt, val/input.txt and
+val/output.txt without users (the form of the gSASRec files: MovieLens-1M in the order of time, the item after the history of 512
+users is the validation; published NDCG@10 there: SASRec .1428, gSASRec .1974). There epochs and blend are chosen on the last item
+of other users, so that those 512 are ranked once. By default Beauty, Sports and MovieLens, as far as they are there.
 """
 
 from __future__ import annotations
@@ -34,13 +37,15 @@ from tradewind.learn.evaluate import Targets, leave_one_out
 from tradewind.learn.sequences import Sequences
 from tradewind.stats import bootstrap, ranking
 
-DATA = Path(os.environ.get("TRADEWIND_DATA", ROOT.parent / "shared" / "data")) / "s3rec"
+FOLDER = Path(os.environ.get("TRADEWIND_DATA", ROOT.parent / "shared" / "data"))
+DATA, MOVIES = FOLDER / "s3rec", FOLDER / "gsasrec_ml1m"
 TUNED_ON = 4_000  # users of the validation
 BLOCK = 1_000  # users ranked at once
 SHELF = ("popular", "item_knn", "user_knn", "als", "graph")  # beside the deep models, as far as they are there
 TARGETS = {
     ("Beauty", "strict"): (0.064, 0.105),
     ("Sports_and_Outdoors", "strict"): (0.039, 0.065),
+    ("gsasrec_ml1m", "validation"): (0.205, 0.0),
     ("Beauty", "refreshed"): (0.069, 0.112),
     ("Sports_and_Outdoors", "refreshed"): (0.041, 0.067),
 }
@@ -53,7 +58,7 @@ def main() -> None:
         extra={
             "--seeds": {"type": int, "default": 3, "help": "deep models trained"},
             "--size": {"default": "small", "help": "size of the Transformer"},
-            "--dropout": {"type": float, "default": 0.5, "help": "its dropout"},
+            "--dropout": {"type": float, "help": "its dropout; by default what the model chooses"},
             "--epochs": {"type": int, "default": 60, "help": "its epochs at most"},
             "--threads": {"type": int, "default": 1, "help": "its threads"},
             "--deep": {"nargs": "*", "choices": ("gru", "lstm", "cnn"), "default": (), "help": "deep models beside it, one seed each"},
@@ -61,8 +66,10 @@ def main() -> None:
         },
     )
     given = bench.arguments.path
-    for path in [given] if given else [DATA / "Beauty.txt", DATA / "Sports_and_Outdoors.txt"]:
-        if path.exists():
+    for path in [given] if given else [DATA / "Beauty.txt", DATA / "Sports_and_Outdoors.txt", MOVIES]:
+        if path.is_dir():
+            validated(bench, path)
+        elif path.exists():
             protocol(bench, path)
         else:
             print(f"left out: {path} is not there")
@@ -76,22 +83,9 @@ def protocol(bench: Harness, path: Path) -> None:
     until_test, test = leave_one_out(log)
     strict, validation = leave_one_out(log, back=2)
     holdout = held(strict, validation, seed=bench.arguments.seed)
-    shelf = {name: plugins.load("learn", name)() for name in SHELF if name in plugins.names("learn")}
-    quick = {name: model.fit(strict, as_of=EVER) for name, model in shelf.items()}
-    found: dict[str, list[tuple[float, float]]] = {}
-    epochs, mixes = [], []
-    others = {name: deep(bench, name, seed=0).fit_on(holdout) for name in bench.arguments.deep}
-    for seed in range(1 if bench.quick else bench.arguments.seeds):
-        with clock() as taken:
-            ours = deep(bench, "transformer", seed=seed).fit_on(holdout)
-        epochs.append(ours.trained_epochs)
-        bench.figure(f"{path.stem}_transformer_cpu_s_seed{seed}", taken["cpu"])
-        bench.figure(f"{path.stem}_transformer_epochs_seed{seed}", epochs[-1])
-        models = {**quick, "transformer": ours}
-        mixes.append(weigh(models, holdout))
-        bench.figure(f"{path.stem}_blend_seed{seed}", ", ".join(f"{name} {weight:g}" for name, weight in mixes[-1].items() if weight))
-        rank(found, models | others, mixes[-1], test)
-    tell(bench, f"{path.stem}_strict", found, TARGETS.get((path.stem, "strict")), users=len(test.items))
+    label = path.stem
+    found, quick, epochs, mixes = learn(bench, label, holdout, test)
+    tell(bench, f"{label}_strict", found, TARGETS.get((label, "strict")), users=len(test.items))
     if bench.arguments.only:
         return
     fresh = {name: type(model)(**model.params()).fit(until_test, as_of=EVER) for name, model in quick.items()}
@@ -100,6 +94,58 @@ def protocol(bench: Harness, path: Path) -> None:
         ours = deep(bench, "transformer", seed=seed, epochs=count, early_stopping=False).fit(until_test, as_of=EVER)
         rank(found, {**fresh, "transformer": ours}, mix, test)
     tell(bench, f"{path.stem}_refreshed", found, TARGETS.get((path.stem, "refreshed")), users=len(test.items))
+
+
+def validated(bench: Harness, folder: Path) -> None:
+    """One fit on a folder's training part; its validation items are what is ranked."""
+    known, asked = (
+        [line.split() for line in (folder / part / "input.txt").read_text(encoding="utf-8").splitlines()] for part in ("train", "val")
+    )
+    if bench.quick:
+        known, asked = known[:500], asked[:100]
+    wanted = (folder / "val" / "output.txt").read_text(encoding="utf-8").split()[: len(asked)]
+    users = np.repeat([f"{number:06d}" for number in range(len(known) + len(asked))], [len(line) for line in (*known, *asked)])
+    times = np.concatenate([np.arange(len(line)) for line in (*known, *asked)])
+    log = Sequences.from_arrays(users, item=[item for line in (*known, *asked) for item in line], at=times, items=wanted)
+    train, histories = log.rows(np.arange(len(known))), log.rows(np.arange(len(known), len(log)))
+    print(f"{folder.name}: {len(train):,} users, {len(log.items):,} items, {len(train.at):,} events")
+    starts = {tuple(line[:-1]) for line in asked}  # the same users' training part
+    others = np.array([row for row, line in enumerate(known) if tuple(line) not in starts])
+    chosen = np.sort(np.random.default_rng(bench.arguments.seed).permutation(others)[: TUNED_ON // 2])
+    last = train.offsets[1:][chosen] - 1
+    keep = np.ones(len(train.at), dtype=bool)
+    keep[last] = False
+    strict = train.keep(keep)
+    holdout = Holdout(strict, strict.rows(chosen), np.arange(len(chosen) + 1), train.item[last].astype(np.int64), repeats=False)
+    number = {item: code for code, item in enumerate(log.items.tolist())}
+    test = Targets(histories, np.arange(len(asked) + 1), np.array([number[item] for item in wanted]))
+    found, *_ = learn(bench, folder.name, holdout, test)
+    tell(bench, f"{folder.name}_validation", found, TARGETS.get((folder.name, "validation")), users=len(asked))
+
+
+def learn(
+    bench: Harness, label: str, holdout: Holdout, test: Targets
+) -> tuple[dict[str, list[tuple[float, float]]], dict[str, Recommender], list[int], list[dict[str, float]]]:
+    """Fit the shelf once and the Transformer once a seed, weigh them on ``holdout``, rank ``test``.
+
+    Returns the per-user figures by model, the fitted shelf, and the epochs and the blend of every seed.
+    """
+    shelf = {name: plugins.load("learn", name)() for name in SHELF if name in plugins.names("learn")}
+    quick = {name: model.fit(holdout.train, as_of=EVER) for name, model in shelf.items()}
+    others = {name: deep(bench, name, seed=0).fit_on(holdout) for name in bench.arguments.deep}
+    found: dict[str, list[tuple[float, float]]] = {}
+    epochs, mixes = [], []
+    for seed in range(1 if bench.quick else bench.arguments.seeds):
+        with clock() as taken:
+            ours = deep(bench, "transformer", seed=seed).fit_on(holdout)
+        epochs.append(ours.trained_epochs)
+        bench.figure(f"{label}_transformer_cpu_s_seed{seed}", taken["cpu"])
+        bench.figure(f"{label}_transformer_epochs_seed{seed}", epochs[-1])
+        models = {**quick, "transformer": ours}
+        mixes.append(weigh(models, holdout))
+        bench.figure(f"{label}_blend_seed{seed}", ", ".join(f"{name} {weight:g}" for name, weight in mixes[-1].items() if weight))
+        rank(found, models | others, mixes[-1], test)
+    return found, quick, epochs, mixes
 
 
 def deep(bench: Harness, name: str, *, seed: int, epochs: int | None = None, early_stopping: bool = True) -> Deep:

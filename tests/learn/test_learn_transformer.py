@@ -267,7 +267,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     # The weights have moved far more than that, so equality means something.
     with alone():
         shape = Transformer(size="tiny", dropout=0.0, seed=5)
-        shape._clock = True
+        shape._clock, shape._dropout = True, 0.0
         shape.items, shape.categories = log(customers=120).items, log(customers=120).categories
         import torch
 

@@ -11,21 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.engine.training import World, alone, require_torch, world
+from tradewind.errors import InputError
 from tradewind.learn import _store
 from tradewind.learn._deep_data import Windows, codes, tables
 from tradewind.learn._holdout import Holdout, held_out
-from tradewind.learn._signal import signal, table
-from tradewind.learn._spectral import item_vectors
-from tradewind.learn.base import Recommender
+from tradewind.learn._signal import ordered, signal, table
+from tradewind.learn._spectral import item_vectors, joined
+from tradewind.learn.base import Recommender, active
 from tradewind.learn.sequences import Sequences
-from tradewind.params import Number, OneOf, Rule
-from tradewind.types import Reason, from_micros
+from tradewind.params import Number, OneOf, Rule, check
+from tradewind.types import Reason, from_micros, micros
 
 if TYPE_CHECKING:
     from tradewind.learn._deep_fit import Plan
@@ -40,18 +42,18 @@ class Size:
     blocks: int
     heads: int
     length: int
-    dropout: float
     lr: float
     epochs: int
     patience: int
 
 
 SIZES: Mapping[str, Size] = {
-    "tiny": Size(32, 1, 2, 100, 0.2, 3e-3, 20, 3),
-    "small": Size(64, 2, 2, 200, 0.3, 1e-3, 40, 3),
-    "base": Size(128, 3, 4, 256, 0.3, 1e-3, 60, 4),
-    "large": Size(256, 4, 4, 512, 0.4, 5e-4, 100, 5),
+    "tiny": Size(32, 1, 2, 100, 3e-3, 20, 3),
+    "small": Size(128, 2, 2, 200, 1e-3, 40, 3),
+    "base": Size(256, 3, 4, 256, 1e-3, 60, 4),
+    "large": Size(512, 6, 8, 512, 5e-4, 100, 5),
 }
+DROPOUTS = ((50, 0.5), (150, 0.35), (np.inf, 0.2))  # up to so many positive events per item: what little teaches needs more noise
 LAST = 5  # events that a reason looks at
 
 
@@ -70,6 +72,8 @@ class Deep(Recommender):
     """
 
     cell: ClassVar[str]
+    _net: Net
+    _trained: NDArray[np.bool_]  # [I] items with a positive event
     tags: ClassVar[frozenset[str]] = frozenset({"deep"})
     rules: ClassVar[dict[str, Rule]] = {
         "size": OneOf(tuple(SIZES)),
@@ -116,6 +120,44 @@ class Deep(Recommender):
         finally:
             self._given = None
 
+    def fit_partial(self, log: Sequences, *, as_of: datetime, epochs: int = 1, replay: float = 0.25) -> Self:
+        """Go on learning: ``epochs`` passes over the customers with events since the last fit and a ``replay`` share of the others.
+
+        ``log`` is the whole log, old and new; items that appeared since join at the mean vector of what their customers took, so
+        that they can be recommended at once. For the hours between two nightly fits: not equal to a fit, so compare
+        (:func:`tradewind.learn.freshness.compare`). Replaying old sequences against forgetting: ADER (Mi et al. 2020).
+
+        Raises
+        ------
+        InputError
+            ``as_of`` lies before what the model has learned, or a number is out of range.
+        """
+        from tradewind.learn._deep_fit import go_on
+
+        self._fitted()
+        check(
+            type(self).__name__,
+            {"epochs": epochs, "replay": replay},
+            {"epochs": Number(1, 1000, whole=True), "replay": Number(0, 1)},
+        )
+        since, end = self.as_of, micros(as_of)
+        if end < since:
+            raise InputError(f"fit_partial: as_of {as_of.isoformat()} lies before {from_micros(since).isoformat()}, what the model knows.")
+        known = ordered(log.before(as_of))
+        self._grow(known)
+        self._known |= active(known)
+        known = self._aligned(known)
+        self.as_of = end
+        old = len(self._trained)
+        found = signal(known, table(self.weights))
+        self._trained = np.append(self._trained, np.zeros(len(self.items) - old, dtype=bool))
+        self._trained |= np.bincount(found.item, minlength=len(self.items)) > 0
+        with world(self.device, threads=self.threads) as place, _separate_draws():
+            start = joined(found, old, items=len(self.items))
+            windows, shape, plan = self._windows(known), self._shape(), self._plan(epochs)
+            self._net = go_on(self._net, windows, shape, plan, place, since=since, replay=replay, joined=start)
+        return self
+
     def _fit(self, log: Sequences) -> None:
         if self._given is not None:
             with world(self.device, threads=self.threads):
@@ -135,12 +177,10 @@ class Deep(Recommender):
 
         Without a holdout the epochs are those of the size.
         """
-        from tradewind.params import check
-
         size = self._size()
         check(
             type(self).__name__,
-            {"epochs": size.epochs, "dropout": size.dropout},
+            {"epochs": size.epochs, "dropout": 0.0 if self.dropout is None else self.dropout},
             {"epochs": Number(1, 10_000, whole=True), "dropout": Number(0, 0.95)},
         )
         self._trained_epochs = size.epochs
@@ -174,7 +214,10 @@ class Deep(Recommender):
 
     def _learn_known(self, log: Sequences) -> None:
         found = signal(log, table(self.weights))
-        self._trained = np.bincount(found.item, minlength=len(self.items)) > 0
+        counts = np.bincount(found.item, minlength=len(self.items))
+        self._trained = counts > 0
+        density = counts.sum() / max(int(self._trained.sum()), 1)
+        self._dropout = next(share for most, share in DROPOUTS if density <= most) if self.dropout is None else self.dropout
         self._clock = bool(len(log.at)) and int(log.at.max()) - int(log.at.min()) >= 1_000_000  # an order of events, or times
 
     def _start(self, log: Sequences) -> NDArray[np.float32]:
@@ -188,8 +231,7 @@ class Deep(Recommender):
         from dataclasses import replace
 
         size = SIZES[self.size]
-        size = size if self.epochs is None else replace(size, epochs=self.epochs)
-        return size if self.dropout is None else replace(size, dropout=self.dropout)
+        return size if self.epochs is None else replace(size, epochs=self.epochs)
 
     def _shape(self) -> Shape:
         require_torch()
@@ -197,7 +239,7 @@ class Deep(Recommender):
 
         size = self._size()
         rows = tables(len(self.items), len(self.categories))
-        return Shape(size.dim, size.blocks, size.heads, size.length, size.dropout, rows, self.cell, self._clock)
+        return Shape(size.dim, size.blocks, size.heads, size.length, self._dropout, rows, self.cell, self._clock)
 
     def _plan(self, epochs: int) -> Plan:
         from tradewind.learn._deep_fit import FULL, Plan
@@ -256,14 +298,15 @@ class Deep(Recommender):
 
     def _state(self) -> tuple[dict[str, Any], _store.Arrays]:
         weights = {f"net.{name}": value.detach().cpu().numpy() for name, value in self._net.state_dict().items()}
-        return {"epochs": self._trained_epochs, "curve": self._curve, "clock": self._clock}, weights | {"trained": self._trained}
+        values = {"epochs": self._trained_epochs, "curve": self._curve, "clock": self._clock, "dropout": self._dropout}
+        return values, weights | {"trained": self._trained}
 
     def _restore(self, values: dict[str, Any], arrays: _store.Arrays) -> None:
         torch = require_torch()
         from tradewind.learn._deep_net import Net
 
         self._trained_epochs, self._curve, self._trained = int(values["epochs"]), list(values["curve"]), arrays["trained"]
-        self._clock = bool(values["clock"])
+        self._clock, self._dropout = bool(values["clock"]), float(values["dropout"])
         self._net = Net(self._shape())
         self._net.load_state_dict({name[4:]: torch.from_numpy(array) for name, array in arrays.items() if name.startswith("net.")})
         self._net.eval()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,11 @@ def build(windows: Windows, shape: Shape, plan: Plan, place: World, start: NDArr
         net.items.copy_(torch.from_numpy(start) + NOISE * torch.randn(net.items.shape))
     net = net.to(place.device)
     start_equal(net.parameters(), place)
-    return net, torch.optim.AdamW(net.parameters(), lr=plan.lr, betas=(0.9, 0.98), weight_decay=1e-3, fused=True)
+    return net, _optimiser(net, plan)
+
+
+def _optimiser(net: Net, plan: Plan) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(net.parameters(), lr=plan.lr, betas=(0.9, 0.98), weight_decay=1e-3, fused=True)
 
 
 def train(
@@ -115,6 +119,32 @@ def epoch(net: Net, optimiser: torch.optim.Optimizer, windows: Windows, plan: Pl
         sum_gradients(net.parameters(), place)
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
+
+
+def go_on(net: Net, windows: Windows, shape: Shape, plan: Plan, place: World, *, since: int, replay: float, joined: Any) -> Net:
+    """Train a fitted network on the windows with events from ``since`` (microseconds) on and on a ``replay`` share of the others."""
+    torch.manual_seed(plan.seed)
+    wider = Net(shape)
+    state, fresh = net.state_dict(), wider.state_dict()
+    for name, weights in state.items():
+        fresh[name][: len(weights)] = weights  # vocabularies grow at their end
+    items, none = fresh["tables.item.weight"], state["tables.item.weight"][-1]
+    old = net.count
+    means = joined @ items[:old].numpy()
+    items[old:-1] = torch.from_numpy(means) + NOISE * torch.randn(wider.count - old, shape.dim)
+    items[-1] = none
+    fresh["bias"][old:] = net.bias.detach().min()
+    wider.load_state_dict(fresh)
+    last = windows.events[-1][windows.start + windows.length]  # in seconds: what followed the last question
+    rng = np.random.default_rng([plan.seed, since])
+    chosen = (last >= since // 1_000_000) | (rng.random(len(last)) < replay)
+    part = replace(windows, start=windows.start[chosen], length=windows.length[chosen])
+    wider = wider.to(place.device)
+    start_equal(wider.parameters(), place)
+    optimiser = _optimiser(wider, plan)
+    for number in range(plan.epochs):
+        epoch(wider, optimiser, part, plan, place, number=number)
+    return wider.eval().cpu()
 
 
 def loss(net: Net, windows: Windows, batch: NDArray[np.int64], negatives: Tensor | None, place: World) -> Tensor:

@@ -7,12 +7,15 @@ factorisation of co-occurrence counts: Levy and Goldberg 2014; the normalised La
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.learn._edges import UNIT, count
 from tradewind.learn._signal import Signal
 
+Averages = Any  # scipy.sparse.csr_array of float32, [new items, old items]
 WINDOW, DECAY = 20, 0.7  # of the item graph
 ITERATIONS = 4  # of the power method: the subspace, not each vector, is wanted
 
@@ -32,3 +35,17 @@ def item_vectors(found: Signal, *, items: int, dim: int, seed: int) -> NDArray[n
     out = np.zeros((items, dim), dtype=np.float32)
     out[:, :rank] = np.where(length > 1e-9, found_vectors / np.maximum(length, 1e-9), 0.0)
     return out
+
+
+def joined(found: Signal, old: int, *, items: int) -> Averages:
+    """Which of the first ``old`` items the customers of each later item had, as shares: csr float32 [items - old, old].
+
+    Its product with the old items' vectors is where a new item starts; a row of an item that nobody touched is empty.
+    """
+    from scipy.sparse import csr_array, diags_array
+
+    owner = found.owner
+    by_customer = csr_array((np.ones(len(owner), np.float32), (owner, found.item)), shape=(len(found.offsets) - 1, items))
+    shared = csr_array(by_customer[:, old:].T @ by_customer[:, :old])
+    total = np.asarray(shared.sum(axis=1)).ravel()
+    return csr_array(diags_array(np.where(total > 0, 1 / np.maximum(total, 1e-12), 0).astype(np.float32)) @ shared)
