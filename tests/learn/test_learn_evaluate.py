@@ -14,6 +14,7 @@ import pytest
 from recommend_worlds import CUT, HOUR, hour, log, of
 
 from tradewind.errors import InputError
+from tradewind.learn._audit import low_branching, miscalibration
 from tradewind.learn.evaluate import PER_USER, VIEWS, YARDSTICKS, evaluate, leave_one_out, measure, time_split
 from tradewind.learn.graph import Graph
 from tradewind.learn.popular import Popular
@@ -95,6 +96,73 @@ def test_a_row_equals_the_loop() -> None:
             values.append(gain / sum(1 / math.log2(place + 2) for place in range(min(k, len(relevant)))))
         np.testing.assert_allclose(row.values["ndcg"], values)
         assert row.estimates["ndcg"].value == pytest.approx(np.nanmean(values))
+
+
+def test_calibration_by_hand() -> None:
+    """Half tea, half hats: KL = sum p ln(p / (.99 q + .01 p)) of the list's shares q."""
+    shelves = {"t1": "tea", "t2": "tea", "h1": "hats", "x": "other"}
+    rows = [("even", "t1", 1), ("even", "h1", 2), ("even", "h1", 3), ("even", "t2", 4), ("tea", "t1", 1)]
+    world = Sequences.from_arrays(
+        [who for who, *_ in rows] + ["bare"],
+        item=[item for _, item, _ in rows] + ["plain"],
+        at=[at for *_, at in rows] + [1],
+        categories=shelves,
+        items=["x"],
+    ).histories(["even", "even", "even", "tea", "bare", "nobody"])
+    code = {name: number for number, name in enumerate(world.items)}
+    shelf = np.array([list(world.categories).index(shelves[name]) if name in shelves else -1 for name in world.items], np.int32)
+    lists = np.array(
+        [[code[a], code[b]] for a, b in (("t1", "h1"), ("t1", "t2"), ("x", "plain"), ("t2", "t1"), ("t1", "h1"), ("t1", "h1"))]
+    )
+    half = [0.5 * math.log(0.5 / (0.99 * share + 0.005)) for share in (1.0, 0.5, 0.0)]
+    found = miscalibration(lists.astype(np.int32), shelf, world)
+    np.testing.assert_allclose(found, [2 * half[1], half[0] + half[2], 2 * half[2], 0, math.nan, math.nan], atol=1e-12)
+    assert math.isnan(miscalibration(np.full((6, 2), -1, np.int32), shelf, world)[0])
+
+
+def test_branching_by_hand() -> None:
+    """a goes on to b and c, b to c, c to nothing; "back" repeats an item, which is no step."""
+    past = of(("u", "a", 1), ("u", "b", 2), ("u", "c", 3), ("v", "a", 1), ("v", "c", 2), ("back", "c", 1), ("back", "c", 2))
+    asked = of(("at a", "a", 1), ("at b", "a", 1), ("at b", "b", 2), ("at c", "c", 1), items=("b", "c")).histories(
+        ["at a", "at b", "at c", "nobody"]
+    )
+    assert low_branching(past, asked, 1) == pytest.approx(1 / 3)
+    assert low_branching(past, asked, 2) == pytest.approx(2 / 3)
+    assert math.isnan(low_branching(past, asked.histories(["nobody"]), 2))
+
+
+def test_a_shortcut_is_told() -> None:
+    """The ring: who counts transitions knows all there is to know. Where the trained model is far ahead nothing is said."""
+    found = evaluate([], log(), CUT, horizon_days=10, draws=200)
+    assert any(text.startswith('Shortcut-solvable, view "new": "graph"') for text in found.warnings())
+    assert all(text in found.to_text() for text in found.warnings())
+    shared = found.shortcut("new")
+    assert shared is not None
+    assert shared[:2] == ("graph", "als")
+    graph, als = (found.row(name, "new").estimates["ndcg"].value for name in ("graph", "als"))
+    assert shared[2].value == pytest.approx(graph / als)
+    assert 0 <= found.split["low_branching"] <= 1
+
+    deep = replace(found.row("als"), model="deep", tags=frozenset({"deep"}), values={"ndcg": np.full(40, 0.5)})
+    weak = replace(found.row("graph"), values={"ndcg": np.full(40, 0.25)})
+    ahead = replace(found, rows=(deep, weak))
+    pair = ahead.shortcut("all")
+    assert pair is not None
+    assert pair[:2] == ("graph", "deep")
+    assert (pair[2].value, pair[2].low, pair[2].high) == (0.5, 0.5, 0.5)
+    assert ahead.warnings() == ()
+    assert replace(found, rows=(weak,)).shortcut("all") is None
+
+
+def test_cold_customers_and_items_are_measured_apart() -> None:
+    world = of(("a", "x", 1), ("b", "x", 2), ("b", "y", 3), ("a", "x", 60), ("a", "fresh", 61), ("new", "x", 62))
+    found = evaluate(["fallback"], world, hour(50), k=2, horizon_days=1, draws=100)
+    row = found.row("fallback", "all")
+    assert row.estimates["ndcg_cold_customers"].n == 1
+    assert row.estimates["ndcg_cold_customers"].value == 1.0  # x leads the crowd's list
+    assert row.estimates["ndcg_cold_items"].n == 1
+    assert row.estimates["ndcg_cold_items"].value == 0.0  # a list of two has no place for what nobody has touched
+    assert "ndcg_cold_items@2" in found.to_text()
 
 
 def test_models_never_see_the_test() -> None:

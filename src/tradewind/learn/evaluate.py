@@ -2,14 +2,16 @@
 
 Nothing is sampled and nothing is tuned here: models choose their own settings inside the log before the cut. Retail is
 judged twice: "all" (buying again counts, nothing is hidden from the list) and "new" (items that the customer never had).
+Customers without a history and items that were never seen before the cut are measured apart, too.
 Leave-one-out is here only to compare with papers; it lets models see the future of other customers.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from tradewind import plugins
 from tradewind.errors import InputError
+from tradewind.learn._audit import SHORTCUT, low_branching, miscalibration, shortcut
 from tradewind.learn._holdout import distinct
 from tradewind.learn._rank import seen_mask
 from tradewind.learn._signal import ordered
@@ -27,9 +30,13 @@ from tradewind.params import Number, check
 from tradewind.stats import bootstrap, ranking
 from tradewind.types import Estimate
 
-YARDSTICKS = ("popular", "recent", "graph", "user_knn")  # always measured beside whatever is asked for
+YARDSTICKS = ("popular", "recent", "graph", "user_knn", "als")  # always measured beside whatever is asked for
 VIEWS = ("all", "new")
 PER_USER = ("ndcg", "recall", "mrr", "map", "hit_rate")
+COLD = {"ndcg_cold_customers": "customers without a history", "ndcg_cold_items": "wanted items never seen before the cut"}
+
+AT_K = ("ndcg", "recall", "mrr", *COLD)
+SHOWN = ("ndcg", "recall", "mrr", "coverage", "novelty", "diversity", "miscalibration", "popularity_bias", "ms_per_customer")
 
 
 class Targets(NamedTuple):
@@ -42,18 +49,19 @@ class Targets(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """One model under one view: estimates by name, and the values per user behind them (float64 [V])."""
+    """One model under one view: estimates by name, the values per user behind them (float64 [V]), and the model's tags."""
 
     model: str
     view: str
     k: int
     estimates: Mapping[str, Estimate]
     values: Mapping[str, NDArray[np.float64]]
+    tags: frozenset[str] = field(default=frozenset())
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All rows, and what the split was: its hash, users, shares of cold customers and of cold wanted items."""
+    """All rows, and what the split was: its hash, users, shares of cold customers, of cold wanted items and of low branching."""
 
     rows: tuple[Row, ...]
     split: Mapping[str, Any]
@@ -76,6 +84,27 @@ class Evaluation:
         a, b = self.row(model, view).values[metric], self.row(base, view).values[metric]
         return bootstrap.difference(a, b, name=f"{metric}: {model} - {base}", seed=seed)
 
+    def shortcut(self, view: str = "new", *, seed: int = 0) -> tuple[str, str, Estimate] | None:
+        """Best untrained model (graph, popular, recent), best trained one (deep, else als), and the ratio of their NDCG; None: no pair."""
+        rows = {row.model: row for row in self.rows if row.view == view}
+        trained = {name for name, row in rows.items() if "deep" in row.tags} or {"als"}
+        return shortcut({name: row.values["ndcg"] for name, row in rows.items()}, trained, seed=seed)
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know before believing the ranking of the models: data on which counting is about as good as training."""
+        texts = []
+        for view in sorted({row.view for row in self.rows}):
+            found = self.shortcut(view)
+            if found and found[2].value >= SHORTCUT:
+                plain, best, share = found
+                texts.append(
+                    f'Shortcut-solvable, view "{view}": "{plain}", which only counts, reaches {share.value:.0%} [{share.low:.0%}, '
+                    f'{share.high:.0%}] of the NDCG of "{best}", the best trained model; the latest item of '
+                    f"{self.split['low_branching']:.0%} of the customers was followed by at most {self.split['k']} items. "
+                    "On such data a gain of one trained model over another says little (arXiv 2605.07125)."
+                )
+        return tuple(texts)
+
     def records(self) -> list[dict[str, Any]]:
         """One flat dict per row, for tables and JSON."""
         return [
@@ -91,20 +120,22 @@ class Evaluation:
         ]
 
     def to_text(self) -> str:
-        """A table for people."""
-        head = ("ndcg", "recall", "mrr", "coverage", "novelty", "diversity", "popularity_bias")
+        """A table for people: what was split, warnings, one line per model and view, cold customers and items apart."""
         facts = (
             f"split {self.split['hash'][:12]}: {self.split['users']} customers, {self.split['cold_customers']:.1%} without a history, "
             f"{self.split['cold_items']:.1%} of wanted items never seen before the cut"
         )
-        lines = [
-            facts,
-            f"{'view':<5}{'model':<14}"
-            + "".join(f"{name + '@' + str(self.split['k']) if i < 3 else name:>26}" for i, name in enumerate(head)),
-        ]
-        best_first = sorted(self.rows, key=lambda row: (row.view, -_nan_last(row.estimates["ndcg"].value)))
-        body = [f"{row.view:<5}{row.model:<14}" + "".join(f"{_shown(row.estimates[name]):>26}" for name in head) for row in best_first]
-        return "\n".join(lines + body)
+        lines = [facts, *self.warnings(), *self._lines(SHOWN, self.rows)]
+        cold = [row for row in self.rows if row.view == "new"]
+        if any(row.estimates[name].n for row in cold for name in COLD):
+            lines += ["apart:", *self._lines(tuple(COLD), cold)]
+        return "\n".join(lines)
+
+    def _lines(self, columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
+        head = "".join(f"{name + '@' + str(self.split['k']) if name in AT_K else name:>26}" for name in columns)
+        best_first = sorted(rows, key=lambda row: (row.view, -_nan_last(row.estimates[columns[0]].value)))
+        body = [f"{row.view:<5}{row.model:<14}" + "".join(f"{_shown(row.estimates[name]):>26}" for name in columns) for row in best_first]
+        return [f"{'view':<5}{'model':<14}{head}", *body]
 
 
 def evaluate(
@@ -120,8 +151,9 @@ def evaluate(
 ) -> Evaluation:
     """Fit each model on ``log`` before ``cut`` and rank the whole catalogue for everybody who acts in the horizon after it.
 
-    ``models`` are models or names of this room; popular, recent, graph and user_knn are always added. ``targets`` are the
-    kinds of event that count as wanted. Intervals are percentile bootstraps over customers (``draws``, 95 %).
+    ``models`` are models or names of this room; popular, recent, graph, user_knn and als are always added. ``targets`` are the
+    kinds of event that count as wanted. Intervals are percentile bootstraps over customers (``draws``, 95 %); ``ms_per_customer``
+    is wall time of ranking all of them at once.
 
     Raises
     ------
@@ -130,9 +162,9 @@ def evaluate(
     """
     check("evaluate", {"k": k, "horizon_days": horizon_days}, {"k": Number(1, 10_000, whole=True), "horizon_days": Number(0.001, 10_000)})
     wanted, split = time_split(log, cut, horizon_days=horizon_days, targets=targets)
-    split["k"] = k
+    past = ordered(log.before(cut))
+    split |= {"k": k, "low_branching": low_branching(past, wanted.histories, k)}
     rows: list[Row] = []
-    past = log.before(cut)
     for model in _complete(models):
         model.fit(past, as_of=cut)
         if not np.array_equal(model.items, log.items):
@@ -199,7 +231,9 @@ def measure(
         fresh = ~seen[np.repeat(np.arange(len(histories)), np.diff(offsets)), items]
         offsets, items = np.concatenate(([0], np.cumsum(fresh)))[offsets], items[fresh]
     relevant = np.diff(offsets)
+    started = time.perf_counter()
     lists = model.recommend(histories, k=k, exclude_seen=list(targets) if view == "new" else False).items
+    taken = time.perf_counter() - started
     hit = ranking.hits(lists, offsets, items)
     functions = (ranking.ndcg, ranking.recall, ranking.reciprocal_rank, ranking.average_precision, ranking.hit_rate)
     values = {name: function(hit, relevant) for name, function in zip(PER_USER, functions, strict=True)}
@@ -207,19 +241,35 @@ def measure(
     counts = np.bincount(past.item[positive], minlength=len(past.items))
     pairs = np.unique(past.owner[positive] * len(past.items) + past.item[positive])
     owners = np.bincount(pairs % max(len(past.items), 1), minlength=len(past.items))
-    shelf = np.full(len(past.items), -1)
+    shelf = np.full(len(past.items), -1, np.int32)
     shelf[past.item[positive]] = past.category[positive]
     asked = relevant > 0
     values["novelty"] = np.where(asked, ranking.novelty(lists, owners, len(past)), np.nan)
     values["diversity"] = np.where(asked, ranking.diversity(lists, shelf), np.nan)
+    values["miscalibration"] = np.where(asked, miscalibration(lists, shelf, histories), np.nan)
+    values |= _cold(lists, offsets, items, histories, owners)
     estimates = {name: bootstrap.mean(each, name=name, seed=seed, draws=draws) for name, each in values.items()}
     whole = {
+        "ms_per_customer": 1000 * taken / max(len(histories), 1),
         "coverage": ranking.coverage(lists[asked], len(past.items)),
         "gini": ranking.gini(lists[asked], len(past.items)),
         "popularity_bias": ranking.popularity_bias(lists[asked], items, counts),
     }
     estimates |= {name: Estimate(name, value, n=int(asked.sum())) for name, value in whole.items()}
-    return Row(model.name, view, k, estimates, values)
+    return Row(model.name, view, k, estimates, values, model.tags)
+
+
+def _cold(
+    lists: NDArray[np.int32], offsets: NDArray[np.int64], items: NDArray[np.int64], histories: Sequences, owners: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    """NDCG of the customers without a history, and NDCG as if only items that nobody had (``owners`` [I] 0) were wanted; else NaN."""
+    empty = np.bincount(histories.owner[histories.item >= 0], minlength=len(histories)) == 0
+    relevant = np.diff(offsets)
+    strangers = np.where(empty, ranking.ndcg(ranking.hits(lists, offsets, items), relevant), np.nan)
+    fresh = owners[items] == 0
+    offsets = np.concatenate(([0], np.cumsum(fresh)))[offsets]
+    unseen = ranking.ndcg(ranking.hits(lists, offsets, items[fresh]), np.diff(offsets))
+    return dict(zip(COLD, (strangers, unseen), strict=True))
 
 
 def _complete(models: Iterable[Recommender | str]) -> list[Recommender]:

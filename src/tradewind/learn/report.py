@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+
 from tradewind.learn.base import Recommender
-from tradewind.learn.evaluate import Evaluation, evaluate
+from tradewind.learn.evaluate import AT_K, COLD, Evaluation, evaluate
 from tradewind.learn.registry import Version
 from tradewind.learn.sequences import Sequences
-from tradewind.types import Report, Section
+from tradewind.types import Estimate, Report, Section
 
-COLUMNS = ("ndcg", "recall", "mrr", "coverage", "diversity", "novelty")
+COLUMNS = ("ndcg", "recall", "mrr", "coverage", "diversity", "novelty", "miscalibration", "ms_per_customer", *COLD)
 
 
 def learned(log: Sequences, version: Version, *, value_rows: int, as_of: datetime, more: Sequence[Section] = ()) -> Report:
@@ -36,10 +38,11 @@ def comparison(
     """Measure every recommender of the shelf on a global time split at ``cut``."""
     from tradewind.learn.category import Category
     from tradewind.learn.fallback import Fallback
+    from tradewind.learn.repeat import Repeat
     from tradewind.learn.transformer import Transformer
 
     progress(0.0, "comparing recommenders")
-    models: list[Recommender | str] = [Fallback(size=size, epochs=epochs, seed=seed), Category()]
+    models: list[Recommender | str] = [Fallback(size=size, epochs=epochs, seed=seed), Category(), Repeat()]
     if size is not None:
         models.append(Transformer(size=size, epochs=epochs, seed=seed))
     return evaluate(models, log, cut, seed=seed)
@@ -63,8 +66,11 @@ def section(found: Evaluation) -> Section:
         ),
         (
             "ndcg, recall and mrr say how high the items that were bought stand among the first places (1 is perfect, 0 is none); coverage "
-            "is the share of the catalogue that anybody is shown, diversity how unlike the shown items are, novelty how little known."
+            "is the share of the catalogue that anybody is shown, diversity how unlike the shown items are, novelty how little known, "
+            "miscalibration how far the list is from the customer's own mix of categories (0 is not at all), ms_per_customer the time."
         ),
+        *(f"{name}: ndcg of {what} alone." for name, what in COLD.items()),
+        *found.warnings(),
         '"all" counts repeat purchases, "new" only items that the customer had never bought. Intervals are 95 % bootstraps over customers.',
     )
     rows = []
@@ -72,7 +78,16 @@ def section(found: Evaluation) -> Section:
         shown: dict[str, Any] = {"view": row.view, "model": row.model}
         for name in COLUMNS:
             e = row.estimates[name]
-            label = f"{name}@{row.k}" if name in ("ndcg", "recall", "mrr") else name
-            shown[label] = f"{e.value:.3f}" if e.low is None or e.high is None else f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
+            label = f"{name}@{row.k}" if name in AT_K else name
+            shown[label] = _cell(e)
         rows.append(shown)
     return Section("How well the recommenders rank", text, (), tuple(rows))
+
+
+def _cell(estimate: Estimate) -> str:
+    """An estimate with its interval, "-" where nothing could be measured."""
+    if np.isnan(estimate.value):
+        return "-"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
