@@ -40,7 +40,7 @@ def brute(vectors: Floats, bias: Floats, query: Floats, k: int, allowed: NDArray
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("kind", ["clusters", "lengths", "equal"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     items=st.integers(1, 700),
     dim=st.integers(1, 70),
@@ -73,7 +73,7 @@ def test_exact_is_the_brute_force_answer_under_any_filter(
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     items=st.integers(1, 3000),
     k=st.integers(1, 120),

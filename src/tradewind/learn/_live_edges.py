@@ -79,6 +79,24 @@ class LiveEdges:
         renewed = csr_array((data, indices, indptr), shape=(len(fresh), items))
         return np.asarray((old @ self.rows).toarray() + (query.tocsc()[:, fresh] @ renewed).toarray(), dtype=np.float32)
 
+    def reach(self, items: NDArray[np.int32], strength: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """``strength`` times the rows of distinct ``items``, summed: the columns that are reached and their sums, in any order."""
+        from scipy.sparse import csr_array
+
+        self._patch()
+        width = len(self.popularity)
+        if not self.patches:
+            rows, columns = self.rows, items.astype(np.int64)
+        else:  # few rows are asked for and many may be patched: take the ones that are asked for as they are now
+            parts = [self.entries(item) for item in items.tolist()]
+            ends = np.cumsum([0, *(len(part) for part, _ in parts)])
+            indices = np.concatenate([np.empty(0, np.int32), *(part for part, _ in parts)])
+            data = np.concatenate([np.empty(0, np.float32), *(part for _, part in parts)])
+            rows, columns = csr_array((data, indices, ends), shape=(len(items), width)), np.arange(len(items))
+        query = csr_array((strength, columns, np.array([0, len(columns)])), shape=(1, rows.shape[0]))
+        found = query @ rows
+        return found.indices.astype(np.int32), found.data
+
     def entries(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Columns and scaled weights of one pruned row."""
         self._patch()

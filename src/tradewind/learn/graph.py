@@ -105,8 +105,19 @@ class Graph(Recommender):
         scores[scores <= 0] = -np.inf
         return scores
 
-    def _damping(self) -> NDArray[np.float32]:
-        return (np.maximum(self._edges.popularity / UNIT, 1.0) ** -self.popularity).astype(np.float32)
+    def _damping(self, items: NDArray[np.int32] | slice = slice(None)) -> NDArray[np.float32]:
+        return (np.maximum(self._edges.popularity[items] / UNIT, 1.0) ** -self.popularity).astype(np.float32)
+
+    def reach(self, history: Sequences) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Where the last events of one history lead: the finite part of its row of ``score``, items [n] and scores [n]."""
+        self._fitted()
+        _, item, weight = self._queries(self._aligned(history))
+        asked, place = np.unique(item, return_inverse=True)
+        strength = np.zeros(len(asked), np.float32)
+        np.add.at(strength, place, weight.astype(np.float32))
+        items, scores = self._edges.reach(asked, strength)
+        scores = scores * self._damping(items)
+        return items[scores > 0], scores[scores > 0]
 
     def _reasons(self, history: Sequences, item: int) -> tuple[Reason, ...]:
         """The events whose edges carry the score, strongest first, at most three."""
