@@ -202,19 +202,20 @@ def matrix(rows: pa.Table) -> Values:
     return np.column_stack([rows[name].cast(pa.float64()).fill_null(float("nan")).to_numpy() for name in FEATURES])
 
 
-def centred_isotonic(score: Values, y: Values) -> Values:
+def centred_isotonic(score: Values, y: Values, weight: Values | None = None) -> Values:
     """Centres (score, rate) of the isotonic blocks of ``y`` by ``score``, float64 [B, 2], both rising.
 
-    The rate of a block is shrunk by one pseudo-observation at the overall rate, so that no answer is ever certain.
+    The rate of a block is shrunk by one pseudo-observation at the overall rate, so that no answer is ever certain. ``weight``
+    (default 1) is how much of a row's answer can be known by now: the rate of a block is answers over weight.
     """
     from sklearn.isotonic import isotonic_regression
 
     points, place = np.unique(score, return_inverse=True)  # equal scores get one rate
-    weight = np.bincount(place).astype(np.float64)
+    mass = np.bincount(place, weights=weight, minlength=len(points)).astype(np.float64)
     answers = np.bincount(place, weights=y)
-    fitted = isotonic_regression(answers / weight, sample_weight=weight)
+    fitted = isotonic_regression(answers / mass, sample_weight=mass)
     starts = np.flatnonzero(np.concatenate(([True], np.diff(fitted) > 0)))
-    counts = np.add.reduceat(weight, starts)
-    rate = (np.add.reduceat(answers, starts) + y.mean()) / (counts + 1)
-    centre = np.add.reduceat(points * weight, starts) / counts
+    counts = np.add.reduceat(mass, starts)
+    rate = (np.add.reduceat(answers, starts) + answers.sum() / mass.sum()) / (counts + 1)
+    centre = np.add.reduceat(points * mass, starts) / counts
     return np.column_stack([centre, np.maximum.accumulate(rate)])
