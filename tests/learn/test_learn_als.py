@@ -37,6 +37,29 @@ def test_solutions_are_those_of_the_normal_equations(items: int, factors: int, s
     np.testing.assert_array_equal(_als.solve(rows, basis, penalty, threads=3), got)
 
 
+@pytest.mark.parametrize("steps", [_als.STEPS, 1])
+@pytest.mark.parametrize("factors", [8, 300])
+def test_long_rows_are_solved_by_descent_or_else_directly(monkeypatch: pytest.MonkeyPatch, factors: int, steps: int) -> None:
+    rng = np.random.default_rng(4)
+    dense = np.where(rng.random((6, 120)) < 0.8, rng.uniform(1, 100, (6, 120)), 0)
+    y, penalty = rng.normal(size=(120, factors)) / 10, np.full(6, 200.0)
+    reached = []
+    descend = _als._descend
+
+    def watched(*stack: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
+        found = descend(*stack)
+        reached.append(found[1])
+        return found
+
+    monkeypatch.setattr(_als, "STEPS", steps)
+    monkeypatch.setattr(_als, "_descend", watched)
+    rows, basis = csr_array(dense.astype(np.float32)), _als.Basis(y.astype(np.float32))
+    got = _als.solve(rows, basis, penalty)
+    np.testing.assert_allclose(got, slow(dense, y, penalty), rtol=2e-3, atol=2e-4)
+    np.testing.assert_allclose(_als.solve(rows, basis, penalty, turned=False) @ basis.turn.T, got, rtol=1e-5, atol=1e-6)
+    assert set(reached) == {steps > 1}
+
+
 @given(st.lists(st.integers(0, 300), max_size=60), st.integers(1, 64))
 def test_every_row_with_entries_is_in_one_stack(lengths: list[int], factors: int) -> None:
     counted = np.array(lengths, dtype=np.int64)

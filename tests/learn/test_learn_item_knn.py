@@ -73,6 +73,31 @@ def test_reasons_are_shares_of_the_score() -> None:
     assert shares["cup"] == pytest.approx(alone[0] / sum(alone), abs=1e-4)
 
 
+def test_two_steps_reach_the_neighbours_of_neighbours() -> None:
+    # tea - cup and cup - pot are neighbours (cosine 1 / 2); nobody had tea and pot together.
+    chain = of(("a", "tea", 1), ("a", "cup", 2), ("b", "cup", 1), ("b", "pot", 2))
+    plain = {"shrinkage": 0, "activity": 0, "source": 0.5, "target": 0.5, "recency": 0}
+    asked = of(("new", "tea", 1))
+    scores = {}
+    for steps, itself in ((1, 0.0), (2, 0.0), (2, 0.5)):
+        model = ItemKnn(steps=steps, itself=itself, **plain).fit(chain, as_of=END)
+        scores[steps, itself] = dict(zip(model.items, np.maximum(model.score(asked)[0], 0).tolist(), strict=True))
+    step = 1 / np.sqrt(2)
+    assert scores[1, 0.0] == pytest.approx({"cup": step, "pot": 0, "tea": 0})
+    assert scores[2, 0.0] == pytest.approx({"cup": 0, "pot": step**2, "tea": step**2})
+    assert scores[2, 0.5] == pytest.approx({"cup": 2 * 0.5 * step, "pot": step**2, "tea": step**2 + 0.5**2})
+    why = model.reasons(of(("new", "tea", 1), ("new", "cup", 2)), row=0, item=list(model.items).index("pot"))
+    assert {reason.details["item"]: reason.details["share"] for reason in why} == pytest.approx(
+        {"cup": 2 * 0.5 * step / (2 * 0.5 * step + step**2), "tea": step**2 / (2 * 0.5 * step + step**2)}, abs=1e-4
+    )
+
+
+def test_an_item_that_nobody_took_does_not_speak_for_itself() -> None:
+    model = ItemKnn(itself=1.0).fit(of(("a", "tea", 1), items=("hat", "tea")), as_of=END)
+    assert np.isneginf(model.score(of(("new", "hat", 1)))).all()
+    assert np.isfinite(model.score(of(("new", "tea", 1)))[0]).tolist() == [False, True]
+
+
 def test_wrong_parameters_are_refused() -> None:
     for wrong in ({"neighbours": 0}, {"shrinkage": -1.0}, {"sharpness": 0.0}):
         with pytest.raises(InputError, match=next(iter(wrong))):

@@ -1,10 +1,12 @@
-"""One half-step of alternating least squares, exact and in batches: given the factors of one side, solve every row of the other.
+"""One half-step of alternating least squares in batches: given the factors of one side, solve every row of the other.
 
 Row u with the entries (j, a_j) has the confidence 1 + a_j where there is an entry and 1 elsewhere, and solves
     (G + reg_u 1 + sum_j a_j y_j y_j') x = sum_j (1 + a_j) y_j,    G = sum over all y y'
 (Hu, Koren, Volinsky 2008, equation 4). In the eigenbasis of G the first two terms are diagonal for every reg_u, so a row with
-n entries costs a system of n unknowns instead of F where n < F (the Woodbury identity); most histories are short. Rows of like
-length are stacked, padded with a zero factor, and solved together.
+n entries costs a system of n unknowns instead of F where n < F (the Woodbury identity); most histories are short. Longer rows are
+solved by conjugate gradients (Takacs, Pilaszy, Tikk 2011, who stop after a few steps), preconditioned by that diagonal, to a residual of
+1e-5: four to seven steps of 4 n F operations. Where they do not get there, the row is solved directly. Rows of like length
+are stacked, padded with a zero factor, and solved together.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ Floats = NDArray[np.float32]
 CELLS = 1 << 18  # factor values of one stack: fits a core's cache
 PADDING = 1.15  # a stack holds rows at most this much longer than its shortest
 SMALL = 16  # unknowns up to which elimination across the stack beats one LAPACK call per row
+DIRECT = 24  # entries up to which a row is solved directly
+STEPS = 40  # of conjugate gradients at most
+RESIDUAL = 1e-5  # of them, relative, in the norm of the preconditioner
 
 
 class Basis:
@@ -59,10 +64,11 @@ def start(by_customer: Any, by_item: Any, factors: int, *, seed: int) -> Floats:
     return np.pad(space, ((0, 0), (0, factors - space.shape[1])))
 
 
-def solve(rows: Any, basis: Basis, penalty: NDArray[np.float64], *, threads: int = 1) -> Floats:
+def solve(rows: Any, basis: Basis, penalty: NDArray[np.float64], *, threads: int = 1, turned: bool = True) -> Floats:
     """Factors float32 [U, F] of a sparse float32 [U, I] of extra confidences a > 0; a row without entries gets zeros.
 
-    ``penalty`` float64 [U] is reg_u, above 0.
+    ``penalty`` float64 [U] is reg_u, above 0. Without ``turned`` the factors stay in the coordinates of the basis: scores do not
+    change when both sides are turned alike, so nothing needs to be turned back until the end.
     """
     found = np.zeros((rows.shape[0], len(basis.gram)), dtype=np.float32)
 
@@ -70,8 +76,7 @@ def solve(rows: Any, basis: Basis, penalty: NDArray[np.float64], *, threads: int
         found[members] = _stack(rows, members, basis, penalty[members])
 
     _each(one, stacks(np.diff(rows.indptr), len(basis.gram)), threads)
-    turned: Floats = found @ basis.turn.T
-    return turned
+    return found @ basis.turn.T if turned else found
 
 
 def _each(work: Callable[[NDArray[np.int64]], None], parts: Iterator[NDArray[np.int64]], threads: int) -> None:
@@ -106,9 +111,34 @@ def _stack(rows: Any, members: NDArray[np.int64], basis: Basis, penalty: NDArray
     extra: Floats = rows.data[place]
     y = basis.padded.take(np.where(inside, rows.indices[place], len(basis.padded) - 1), axis=0)
     scale = (1 / (basis.gram + penalty[:, None])).astype(np.float32)
+    if width > DIRECT:
+        x, near = _descend(y, extra, scale)
+        if near:
+            return x
     if width > len(basis.gram):
         return _primal(y, extra, scale)
     return _dual(y, extra, scale)
+
+
+def _descend(y: Floats, extra: Floats, scale: Floats) -> tuple[Floats, bool]:
+    """Conjugate gradients for a stack, and whether every row got near enough."""
+    residual = np.matmul((1 + extra)[:, None, :], y)[:, 0]
+    x, weight = np.zeros_like(residual), 1 / scale
+    step = residual * scale
+    size = np.einsum("bf,bf->b", residual, step)
+    goal = RESIDUAL**2 * size
+    for _ in range(STEPS):
+        seen = np.matmul(y, step[:, :, None])[:, :, 0] * extra
+        moved = step * weight + np.matmul(seen[:, None, :], y)[:, 0]
+        length = (size / np.maximum(np.einsum("bf,bf->b", step, moved), 1e-30))[:, None]
+        x += length * step
+        residual -= length * moved
+        turned = residual * scale
+        before, size = size, np.einsum("bf,bf->b", residual, turned)
+        if (size <= goal).all():
+            return x, True
+        step = turned + (size / np.maximum(before, 1e-30))[:, None] * step
+    return x, False
 
 
 def _dual(y: Floats, extra: Floats, scale: Floats) -> Floats:

@@ -68,8 +68,8 @@ class Als(Recommender):
         by_item = csr_array(by_customer.T)
         factors = start(by_customer, by_item, self.factors, seed=self.seed)
         for _ in range(self.iterations):
-            customers = self._solve(by_customer, Basis(factors))
-            factors = self._solve(by_item, Basis(customers))
+            customers = self._solve(by_customer, Basis(factors), turned=False)
+            factors = self._solve(by_item, Basis(customers), turned=False)
         self._factors = factors
         self._prepare()
 
@@ -86,8 +86,8 @@ class Als(Recommender):
         scaled: NDArray[np.float64] = self.regularization * self.alpha * np.maximum(entries, 1.0) ** self.frequency
         return scaled
 
-    def _solve(self, rows: Any, basis: Basis) -> NDArray[np.float32]:
-        return solve(rows, basis, self._penalty(np.diff(rows.indptr)), threads=self.threads)
+    def _solve(self, rows: Any, basis: Basis, *, turned: bool = True) -> NDArray[np.float32]:
+        return solve(rows, basis, self._penalty(np.diff(rows.indptr)), threads=self.threads, turned=turned)
 
     def _score(self, histories: Sequences) -> NDArray[np.float32]:
         rows = self._confidences(histories)

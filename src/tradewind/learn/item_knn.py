@@ -24,14 +24,16 @@ CELLS = 2_000_000  # values of one padded block when looking for the k largest
 
 
 class ItemKnn(Recommender):
-    """Score of item i: sum over the history's items j of taste(u, j) x near(j, i), kept for the ``neighbours`` largest of each j.
+    """Score of item i: sum over the history's items j of taste(u, j) x near^steps(j, i), with the ``neighbours`` largest near of each j.
 
     near(j, i) = (together(j, i) / ((size(j) + shrinkage)^source x (size(i) + shrinkage)^target))^sharpness, where together(j, i) is
     the sum over customers who have both of taste(v, j) taste(v, i) / |v|^(2 activity), and size the same sum of j with itself.
     ``source`` = ``target`` = 0.5 and ``shrinkage`` = 0 is the cosine; a smaller ``target`` favours popular items. ``activity`` takes
     weight from customers who take a lot (0.5 divides by the squared length of the history's vector, once). ``recency``: an event n
-    steps back counts (n + 1)^-recency in the query. When not to use: where the order of events matters (use ``graph``), or
-    where every click must change the neighbours.
+    steps back counts (n + 1)^-recency in the query. near(j, j) is ``itself``: above 0 an item speaks for itself too, which is right where
+    people come back to a thing (with ``exclude_seen=False``). Two ``steps`` add the neighbours of neighbours, so that rare items reach
+    more of the catalogue; with ``itself`` as well, one step keeps a part in them. When not to use: where the order of events
+    matters (use ``graph``), or where every click must change the neighbours.
     """
 
     name: ClassVar[str] = "item_knn"
@@ -44,6 +46,8 @@ class ItemKnn(Recommender):
         "target": Number(0, 2),
         "sharpness": Number(0.05, 20),
         "recency": Number(0, 5),
+        "itself": Number(0, 100),
+        "steps": Number(1, 4, whole=True),
     }
 
     def __init__(
@@ -56,21 +60,25 @@ class ItemKnn(Recommender):
         target: float = 0.3,
         sharpness: float = 1.0,
         recency: float = 0.7,
+        itself: float = 0.0,
+        steps: int = 1,
         weights: Mapping[str, float] | None = None,
     ) -> None:
         self.neighbours, self.shrinkage, self.activity = neighbours, shrinkage, activity
         self.source, self.target, self.sharpness, self.recency = source, target, sharpness, recency
-        self.weights = weights
+        self.itself, self.steps, self.weights = itself, steps, weights
 
     def _fit(self, log: Sequences) -> None:
-        from scipy.sparse import csr_array, vstack
+        from scipy.sparse import csr_array, diags_array, vstack
 
         taste = taste_of(log, self.weights, recency=0.0)
         owner = np.repeat(np.arange(len(log)), np.diff(taste.indptr))
         length = np.maximum(np.bincount(owner, taste.data**2, minlength=len(log)), 1e-12)
         damped = taste.copy()
         damped.data = (taste.data * length[owner] ** -self.activity).astype(np.float32)
-        size = np.bincount(taste.indices, taste.data * damped.data, minlength=len(self.items)) + self.shrinkage
+        size = np.bincount(taste.indices, taste.data * damped.data, minlength=len(self.items)).astype(np.float64)
+        alone = np.where(size > 0, self.itself, 0.0).astype(np.float32)
+        size += self.shrinkage
         row, column = (np.where(size > 0, size, 1.0) ** -power for power in (self.source, self.target))
         by_item = csr_array(taste.T)
         parts = []
@@ -81,10 +89,15 @@ class ItemKnn(Recommender):
             near.data = (strength**self.sharpness).astype(np.float32)
             parts.append(largest(near, self.neighbours))
         self._near = csr_array(vstack(parts, format="csr"))
+        if self.itself:
+            self._near = csr_array(self._near + diags_array(alone))
 
     def _offers(self, histories: Sequences) -> Any:
         """Scores as a sparse float32 [U, I]."""
-        return taste_of(histories, self.weights, recency=self.recency) @ self._near
+        offers = taste_of(histories, self.weights, recency=self.recency)
+        for _ in range(self.steps):
+            offers = offers @ self._near
+        return offers
 
     def _score(self, histories: Sequences) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = self._offers(histories).toarray()
@@ -99,7 +112,10 @@ class ItemKnn(Recommender):
     def _reasons(self, history: Sequences, item: int) -> tuple[Reason, ...]:
         """The history's items that carry the score, strongest first, at most three."""
         query = taste_of(history, self.weights, recency=self.recency)
-        parts = query.data * self._near[query.indices][:, [item]].toarray().ravel()
+        lead = (np.arange(len(self.items)) == item).astype(np.float32)  # how much each item leads to this one
+        for _ in range(self.steps):
+            lead = self._near @ lead
+        parts = query.data * lead[query.indices]
         best = [place for place in np.lexsort((query.indices, -parts)).tolist() if parts[place] > 0][:3]
         total = parts.sum()
         return tuple(
