@@ -82,13 +82,13 @@ def train(
 ) -> tuple[Net, int, list[float]]:
     """The network that was best by ``validate`` (lower is better), after how many epochs, and the curve.
 
-    ``effects`` (log-odds per place) is where the effect of the place starts: else what it means goes into the items first.
+    ``effects`` (log-odds per place, 0 for the first) is where the effect of the place starts: else what it means goes into the items first.
     """
     torch.manual_seed(plan.seed)
     net = Net(shape)
     with torch.no_grad():
         net.heads.bias.copy_(torch.tensor(start(source, plan.negatives)))
-        net.place.copy_(torch.from_numpy(effects))
+        net.place.copy_(torch.from_numpy(effects[1:]))
     net = net.to(world.device)
     start_equal(net.parameters(), world)
     rest = [parameter for name, parameter in net.named_parameters() if name != "place"]

@@ -64,7 +64,7 @@ class Net(nn.Module):
         drop = nn.Dropout(shape.dropout)
         self.deep = nn.Sequential(nn.Linear(wide, hidden), nn.SiLU(), drop, nn.Linear(hidden, hidden // 2), nn.SiLU(), drop)
         self.heads = nn.Linear(wide + hidden // 2, 2)
-        self.place = nn.Parameter(torch.zeros(shape.places))
+        self.place = nn.Parameter(torch.zeros(shape.places - 1))  # of every place but the first
         self.drop = drop
         for module in self.modules():
             if isinstance(module, nn.Embedding):
@@ -91,7 +91,7 @@ class Net(nn.Module):
         for cross in self.crosses:
             x = first * cross(x) + x
         click, buy = self.heads(torch.cat((x, self.deep(first)), dim=1)).unbind(dim=1)
-        return click + self.place[batch.place] - self.place[0], buy
+        return click + functional.pad(self.place, (1, 0))[batch.place], buy
 
 
 def loss(click: Tensor, buy: Tensor, clicked: Tensor, bought: Tensor, log_reach: Tensor, known: Tensor) -> Tensor:
