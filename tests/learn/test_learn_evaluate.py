@@ -141,10 +141,12 @@ def test_a_shortcut_is_told() -> None:
     assert shared[:2] == ("graph", "als")
     graph, als = (found.row(name, "new").estimates["ndcg"].value for name in ("graph", "als"))
     assert shared[2].value == pytest.approx(graph / als)
+    assert shared[2].n == found.row("graph", "new").estimates["ndcg"].n  # all of them have a history here
     assert 0 <= found.split["low_branching"] <= 1
 
-    deep = replace(found.row("als"), model="deep", tags=frozenset({"deep"}), values={"ndcg": np.full(40, 0.5)})
-    weak = replace(found.row("graph"), values={"ndcg": np.full(40, 0.25)})
+    cold = np.where(np.arange(40) < 30, np.nan, 0.1)
+    deep = replace(found.row("als"), model="deep", tags=frozenset({"deep"}), values={"ndcg": np.full(40, 0.5), "ndcg_cold_customers": cold})
+    weak = replace(found.row("graph"), values={"ndcg": np.full(40, 0.25), "ndcg_cold_customers": cold})
     ahead = replace(found, rows=(deep, weak))
     pair = ahead.shortcut("all")
     assert pair is not None

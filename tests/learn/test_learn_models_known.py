@@ -17,7 +17,7 @@ from tradewind.learn._blend import either, logs, mixed, tune
 from tradewind.learn._holdout import held_out
 from tradewind.learn._signal import WEIGHTS, signal, table
 from tradewind.learn.category import Category
-from tradewind.learn.fallback import Fallback
+from tradewind.learn.fallback import DEFAULT, Fallback
 from tradewind.learn.graph import Graph
 from tradewind.learn.popular import Popular
 from tradewind.learn.recent import Recent
@@ -272,10 +272,10 @@ def test_the_held_out_stretch_is_the_last_of_the_log() -> None:
 def test_the_fallback_is_not_worse_than_its_parts_on_what_it_tuned_for() -> None:
     world = log(customers=200, events=4000)
     model = Fallback().fit(world, as_of=CUT)
-    assert set(model.mix) == {"graph", "user_knn", "recent"}
+    assert set(model.mix) == set(DEFAULT)
     held = held_out(world.before(CUT), table(None), seed=0)
     assert held is not None
-    quick = model._quick(held.train, int(held.train.at.max()) + 1)
+    quick = model._quick(held.train, int(held.train.at.max()) + 1, DEFAULT)
     scores = {name: part.score(held.histories) for name, part in quick.items()}
     known = either(scores.values())
     reached = held.ndcg(mixed({name: logs(each) for name, each in scores.items()}, model.mix, known))

@@ -1,17 +1,33 @@
-"""Log-linear blend of several recommenders: weights are tuned on a held-out part of the log, one source at a time."""
+"""Log-linear blend of several recommenders: weights are tuned on a held-out part of the log, one source at a time.
+
+One set of weights serves everybody; lists that hide what the customer had, lists that do not, and histories of like length get
+weights of their own where customers who were not tuned on are better off with them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.learn._holdout import Holdout
+from tradewind.learn._rank import seen_mask, top_k
+from tradewind.learn.sequences import Sequences
+from tradewind.stats import bootstrap, ranking
 
 Scores = NDArray[np.float32]
+Weights = dict[str, float]
 GRID = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 ROUNDS = 2
+K = 10  # places that the weights are tuned for
+BEST = 100  # items of each source that a trial of weights looks at, per customer
+LENGTHS = (2, 5, 10, 30, 100)  # events from which a history belongs to the next bucket
+ENOUGH = 100  # held-out customers that a bucket needs for weights of its own
+FOLDS = 4
+NEW, AGAIN = "new", "again"  # lists without what the customer had, and lists that may hold it
 
 
 def logs(scores: Scores, *, logits: bool = False) -> Scores:
@@ -47,19 +63,190 @@ def mixed(sources: Mapping[str, Scores], weights: Mapping[str, float], known: ND
     return np.where(known, total, np.float32(-np.inf))
 
 
-def tune(sources: Mapping[str, Scores], known: NDArray[np.bool_], holdout: Holdout) -> dict[str, float]:
+# ---- weights by list and length of the history ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Weights by source: ``overall``, and ``own`` of a kind of list ("new", "again") or of one of its buckets ("new/2")."""
+
+    overall: Weights
+    own: Mapping[str, Weights] = field(default_factory=dict)
+
+    def of(self, view: str, bucket: int) -> Weights:
+        """The narrowest weights that there are."""
+        return self.own.get(f"{view}/{bucket}") or self.own.get(view) or self.overall
+
+    @property
+    def used(self) -> set[str]:
+        """The sources with a weight above 0 anywhere."""
+        return {name for weights in (self.overall, *self.own.values()) for name, weight in weights.items() if weight > 0}
+
+
+def buckets(histories: Sequences) -> NDArray[np.int64]:
+    """The bucket of each history by its events on items, int64 [U]: 0 below the first of ``LENGTHS``."""
+    events = np.bincount(histories.owner[histories.item >= 0], minlength=len(histories))
+    return np.searchsorted(LENGTHS, events, side="right").astype(np.int64)
+
+
+def hides(histories: Sequences, barred: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which lists hide all that the customer bought (all that was seen, where nothing was bought), bool [U]."""
+    seen, bought = seen_mask(histories, True), seen_mask(histories, ["purchase"])
+    had = np.where(bought.any(axis=1, keepdims=True), bought, seen)
+    left: NDArray[np.bool_] = np.asarray((had & ~barred).any(axis=1))
+    return ~left
+
+
+# ---- tuning --------------------------------------------------------------------------------------------------------------
+
+
+def tune(sources: Mapping[str, Scores], known: NDArray[np.bool_], holdout: Holdout) -> Weights:
     """Weights by coordinate ascent on the held-out NDCG, from the best single source on; the first listed wins ties."""
-    alone = {name: holdout.ndcg(mixed(sources, {name: 1.0}, known)) for name in sources}
-    start = max(sources, key=lambda name: alone[name])
-    weights = {name: float(name == start) for name in sources}
-    best = alone[start]
-    for _ in range(ROUNDS):
-        for name in sources:
-            for step in GRID:
-                trial = {**weights, name: step}
-                if step == weights[name] or not any(trial.values()):
-                    continue
-                reached = holdout.ndcg(mixed(sources, trial, known))
-                if reached > best + 1e-6:
-                    best, weights = reached, trial
-    return weights
+    return Trials.of(sources, known, holdout).best()
+
+
+def tuned(trials: Trials, *, seed: int) -> Blend:
+    """Overall weights, and those of lists and buckets that are proved to help.
+
+    From wide to narrow: each starts from the weights above it and needs ``ENOUGH`` customers, and a gain on customers who were
+    not tuned on (cross-fitting) whose bootstrap interval lies above 0.
+    """
+    overall, own = trials.best(), dict[str, Weights]()
+    everybody = np.ones(len(trials.bucket), dtype=bool)
+    for view in trials.views:
+        cells = [(f"{view}/{number}", trials.bucket == number) for number in range(len(LENGTHS) + 1)]
+        for name, rows in [(view, everybody), *cells] if len(trials.views) > 1 else cells:
+            found = trials.proved(own.get(view, overall), view, np.flatnonzero(rows), seed=seed)
+            if found is not None:
+                own[name] = found
+    return Blend(overall, own)
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What held-out customers could be shown, cut down to the best items of each source, so that one trial of weights is cheap.
+
+    ``values`` float32 [M, V, C] of the sources ``names``; ``wanted`` bool [V, C]; by kind of list (``views``) ``open`` bool [V, C] and
+    ``relevant`` int64 [V], the number of wanted items; ``bucket`` int64 [V].
+    """
+
+    names: tuple[str, ...]
+    views: tuple[str, ...]
+    values: Scores
+    wanted: NDArray[np.bool_]
+    open: Mapping[str, NDArray[np.bool_]]
+    relevant: Mapping[str, NDArray[np.int64]]
+    bucket: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, sources: Mapping[str, Scores], known: NDArray[np.bool_], holdout: Holdout) -> Trials:
+        """From scores [V, I] for all customers of ``holdout``."""
+        listed = (NEW, AGAIN) if holdout.repeats else (NEW,)
+        seen = seen_mask(holdout.histories, True)
+        free = {NEW: known & ~seen, AGAIN: known}
+        chosen = np.zeros(known.shape, dtype=bool)
+        for values in sources.values():
+            for view in listed:
+                items, _ = top_k(np.where(free[view], values, -np.inf), min(BEST, known.shape[1]))
+                row, column = np.nonzero(items >= 0)
+                chosen[row, items[row, column]] = True
+        width = int(chosen.sum(axis=1).max(initial=1))
+        # Ascending items with what was not chosen behind them: ties go to the lower item, as in a ranking.
+        cells = np.argsort(~chosen, axis=1, kind="stable")[:, :width]
+        wanted = np.zeros(known.shape, dtype=bool)
+        wanted[np.repeat(np.arange(len(known)), np.diff(holdout.offsets)), holdout.items] = True
+
+        def taken(table: NDArray[Any]) -> NDArray[Any]:
+            return np.take_along_axis(table, cells, axis=1)
+
+        return cls(
+            tuple(sources),
+            listed,
+            np.stack([taken(values) for values in sources.values()]),
+            taken(wanted),
+            {view: taken(free[view] & chosen) for view in listed},
+            {NEW: (wanted & ~seen).sum(axis=1), AGAIN: wanted.sum(axis=1)},
+            buckets(holdout.histories),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Trials]) -> Trials:
+        """Trials of one set of sources, one after the other."""
+        width = max(part.wanted.shape[1] for part in parts)
+
+        def stacked(tables: Sequence[NDArray[Any]]) -> NDArray[Any]:
+            padded = [np.pad(each, [(0, 0)] * (each.ndim - 1) + [(0, width - each.shape[-1])]) for each in tables]
+            return np.concatenate(padded, axis=-2)
+
+        first = parts[0]
+        return cls(
+            first.names,
+            first.views,
+            stacked([part.values for part in parts]),
+            stacked([part.wanted for part in parts]),
+            {view: stacked([part.open[view] for part in parts]) for view in first.views},
+            {view: np.concatenate([part.relevant[view] for part in parts]) for view in first.relevant},
+            np.concatenate([part.bucket for part in parts]),
+        )
+
+    def total(self, weights: Mapping[str, float], rows: NDArray[np.int64]) -> Scores:
+        """Blended values, float32 [R, C]."""
+        strength = np.array([weights.get(name, 0.0) for name in self.names], dtype=np.float32)
+        found: Scores = np.tensordot(strength, self.values[:, rows], axes=1)
+        return found
+
+    def ndcg(self, total: Scores, view: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """NDCG of each customer, [R]; NaN where nothing was wanted."""
+        columns, _ = top_k(np.where(self.open[view][rows], total, -np.inf), min(K, total.shape[1]))
+        hit = np.take_along_axis(self.wanted[rows], np.maximum(columns, 0), axis=1) & (columns >= 0)
+        return ranking.ndcg(hit, self.relevant[view][rows])
+
+    def reached(self, total: Scores, over: Sequence[str], rows: NDArray[np.int64]) -> float:
+        """Mean over customers and kinds of list."""
+        return float(np.mean([_mean(self.ndcg(total, view, rows)) for view in over]))
+
+    def best(self) -> Weights:
+        """The overall weights: all customers, all kinds of list alike."""
+        rows = np.arange(self.values.shape[1])
+        alone = {name: self.reached(self.total({name: 1.0}, rows), self.views, rows) for name in self.names}
+        start = max(self.names, key=lambda name: alone[name])
+        return self.ascended({name: float(name == start) for name in self.names}, self.views, rows)
+
+    def ascended(self, start: Mapping[str, float], over: Sequence[str], rows: NDArray[np.int64]) -> Weights:
+        """Weights by coordinate ascent from ``start`` on the mean NDCG of ``rows``."""
+        weights = {name: float(start.get(name, 0.0)) for name in self.names}
+        best = self.reached(self.total(weights, rows), over, rows)
+        for _ in range(ROUNDS):
+            before = best
+            for place, name in enumerate(self.names):
+                others = self.total({**weights, name: 0.0}, rows)
+                own = self.values[place, rows]
+                for step in GRID:
+                    trial = {**weights, name: step}
+                    if step == weights[name] or not any(trial.values()):
+                        continue
+                    reached = self.reached(others + np.float32(step) * own, over, rows)
+                    if reached > best + 1e-6:
+                        best, weights = reached, trial
+            if best == before:
+                break
+        return weights
+
+    def proved(self, parent: Weights, view: str, rows: NDArray[np.int64], *, seed: int) -> Weights | None:
+        """Weights for ``rows`` that beat ``parent`` on customers they were not tuned on, else None."""
+        rows = rows[self.relevant[view][rows] > 0]
+        if len(rows) < ENOUGH:
+            return None
+        fold = np.random.default_rng(seed).permutation(len(rows)) % FOLDS
+        gain = np.zeros(len(rows))
+        for number in range(FOLDS):
+            weights, left = self.ascended(parent, (view,), rows[fold != number]), rows[fold == number]
+            ours, theirs = (self.ndcg(self.total(each, left), view, left) for each in (weights, parent))
+            gain[fold == number] = ours - theirs
+        low = bootstrap.mean(gain, name="gain", seed=seed).low
+        return self.ascended(parent, (view,), rows) if low is not None and low > 0 else None
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    kept = values[~np.isnan(values)]
+    return float(kept.mean()) if len(kept) else 0.0

@@ -28,7 +28,7 @@ from tradewind.learn.base import Recommender
 from tradewind.learn.sequences import KINDS, Sequences, kind_codes
 from tradewind.params import Number, check
 from tradewind.stats import bootstrap, ranking
-from tradewind.types import Estimate
+from tradewind.types import Estimate, micros
 
 YARDSTICKS = ("popular", "recent", "graph", "user_knn", "als")  # always measured beside whatever is asked for
 VIEWS = ("all", "new")
@@ -85,10 +85,14 @@ class Evaluation:
         return bootstrap.difference(a, b, name=f"{metric}: {model} - {base}", seed=seed)
 
     def shortcut(self, view: str = "new", *, seed: int = 0) -> tuple[str, str, Estimate] | None:
-        """Best untrained model (graph, popular, recent), best trained one (deep, else als), and the ratio of their NDCG; None: no pair."""
+        """Best untrained model (graph, popular, recent), best trained one (deep, else als), and the ratio of their NDCG.
+
+        Over customers with a history; None where either side was not measured.
+        """
         rows = {row.model: row for row in self.rows if row.view == view}
         trained = {name for name, row in rows.items() if "deep" in row.tags} or {"als"}
-        return shortcut({name: row.values["ndcg"] for name, row in rows.items()}, trained, seed=seed)
+        known = {name: np.where(np.isnan(row.values["ndcg_cold_customers"]), row.values["ndcg"], np.nan) for name, row in rows.items()}
+        return shortcut(known, trained, seed=seed)
 
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before believing the ranking of the models: data on which counting is about as good as training."""
@@ -123,7 +127,7 @@ class Evaluation:
         """A table for people: what was split, warnings, one line per model and view, cold customers and items apart."""
         facts = (
             f"split {self.split['hash'][:12]}: {self.split['users']} customers, {self.split['cold_customers']:.1%} without a history, "
-            f"{self.split['cold_items']:.1%} of wanted items never seen before the cut"
+            f"{self.split['cold_items']:.1%} of wanted items never seen before the cut, {self.split['had_before']:.1%} had before"
         )
         lines = [facts, *self.warnings(), *self._lines(SHOWN, self.rows)]
         cold = [row for row in self.rows if row.view == "new"]
@@ -160,15 +164,39 @@ def evaluate(
     InputError
         Nobody acts within the horizon, or two models have one name.
     """
+    past = ordered(log.before(cut))
+    fitted = (model.fit(past, as_of=cut) for model in _complete(models))
+    return evaluate_fitted(fitted, log, cut, k=k, horizon_days=horizon_days, targets=targets, seed=seed, draws=draws)
+
+
+def evaluate_fitted(
+    models: Iterable[Recommender],
+    log: Sequences,
+    cut: datetime,
+    *,
+    k: int = 10,
+    horizon_days: float = 28.0,
+    targets: Sequence[str] = ("purchase",),
+    seed: int = 0,
+    draws: int = 1000,
+) -> Evaluation:
+    """:func:`evaluate` of models that have learned from ``log`` before ``cut``; no yardstick is added.
+
+    Raises
+    ------
+    InputError
+        As :func:`evaluate`; or a model has another catalogue than the log, or learned from what came after ``cut``.
+    """
     check("evaluate", {"k": k, "horizon_days": horizon_days}, {"k": Number(1, 10_000, whole=True), "horizon_days": Number(0.001, 10_000)})
     wanted, split = time_split(log, cut, horizon_days=horizon_days, targets=targets)
     past = ordered(log.before(cut))
     split |= {"k": k, "low_branching": low_branching(past, wanted.histories, k)}
     rows: list[Row] = []
-    for model in _complete(models):
-        model.fit(past, as_of=cut)
+    for model in models:
         if not np.array_equal(model.items, log.items):
-            raise InputError(f'The model "{model.name}" changed the catalogue while fitting; its columns cannot be compared.')
+            raise InputError(f'The model "{model.name}" has another catalogue than the log; its columns cannot be compared.')
+        if model.as_of > micros(cut):
+            raise InputError(f'The model "{model.name}" learned from events after the cut, {cut.isoformat()}. Fit it with as_of=cut.')
         rows.extend(measure(model, wanted, past, view=view, targets=targets, k=k, seed=seed, draws=draws) for view in VIEWS)
     return Evaluation(tuple(rows), split)
 
@@ -194,6 +222,7 @@ def time_split(
         digest.update("\t".join([str(name), *log.items[items[start:end]]]).encode() + b"\n")
     seen = np.bincount(past.item[past.item >= 0], minlength=len(log.items)) > 0
     has = np.bincount(histories.owner[histories.item >= 0], minlength=len(rows)) > 0
+    had = seen_mask(histories, list(targets))[np.repeat(np.arange(len(rows)), np.diff(offsets)), items]
     facts = {
         "hash": digest.hexdigest(),
         "cut": cut.isoformat(),
@@ -204,6 +233,7 @@ def time_split(
         "train_events": len(past.at),
         "cold_customers": float(1 - has.mean()),
         "cold_items": float(1 - seen[items].mean()),
+        "had_before": float(had.mean()),
     }
     return Targets(histories, offsets, items), facts
 
