@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Plan:
 Validate = Callable[[Net], float]
 
 
-def build(windows: Windows, shape: Shape, plan: Plan, place: World, start: NDArray[np.float32]) -> tuple[Net, torch.optim.Optimizer]:
+def build(windows: Windows, shape: Shape, plan: Plan, place: World, start: NDArray[np.float32]) -> Averaged:
     """A fresh network whose items start at ``start`` [I, dim], the same on every process, and its optimiser."""
     torch.manual_seed(plan.seed)
     net = Net(shape)
@@ -58,11 +59,41 @@ def build(windows: Windows, shape: Shape, plan: Plan, place: World, start: NDArr
         net.items.copy_(torch.from_numpy(start) + NOISE * torch.randn(net.items.shape))
     net = net.to(place.device)
     start_equal(net.parameters(), place)
-    return net, _optimiser(net, plan)
+    return Averaged(net, _optimiser(net, plan))
 
 
 def _optimiser(net: Net, plan: Plan) -> torch.optim.Optimizer:
     return torch.optim.AdamW(net.parameters(), lr=plan.lr, betas=(0.9, 0.98), weight_decay=1e-3, fused=True)
+
+
+class Averaged:
+    """A network in training and the running mean of its weights over about the last epoch, which is what is used in the end.
+
+    The mean follows the weights at a constant learning rate as the last part of a decayed one would (Polyak and Juditsky 1992).
+    """
+
+    def __init__(self, net: Net, optimiser: torch.optim.Optimizer) -> None:
+        self.net, self.optimiser, self.mean, self.steps = net, optimiser, deepcopy(net), 0
+
+    def step(self, window: int) -> None:
+        """One step of the optimiser; the mean reaches ``window`` steps back."""
+        self.optimiser.step()
+        self.steps += 1
+        with torch.no_grad():
+            kept = [each.detach() for each in self.mean.parameters()]
+            torch._foreach_lerp_(kept, [each.detach() for each in self.net.parameters()], 1 / min(self.steps + 1, max(window, 1)))
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of it."""
+        states = {"net": self.net.state_dict(), "mean": self.mean.state_dict(), "optimiser": self.optimiser.state_dict()}
+        return {**states, "steps": self.steps}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of :meth:`state`."""
+        self.net.load_state_dict(state["net"])
+        self.mean.load_state_dict(state["mean"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.steps = int(state["steps"])
 
 
 def train(
@@ -76,49 +107,48 @@ def train(
     validate: Validate | None = None,
 ) -> tuple[Net, int, list[float]]:
     """Train up to ``plan.epochs``; with ``validate`` return the best network, else the last, with its epochs and the curve."""
-    net, optimiser = build(windows, shape, plan, place, start)
+    model = build(windows, shape, plan, place, start)
     mark = _mark(windows, shape, plan, phase)
     path = None if plan.checkpoint is None else Path(f"{plan.checkpoint}.{phase}")
-    best, done, curve = _copy(net), 0, list[float]()
+    best, done, curve = _copy(model.mean), 0, list[float]()
     stored = load_checkpoint(path, place) if path else None
     if stored and stored["mark"] == mark:
-        net.load_state_dict(stored["net"])
-        optimiser.load_state_dict(stored["optimiser"])
+        model.restore(stored)
         best, done, curve = stored["best"], int(stored["done"]), [float(value) for value in stored["curve"]]
     while done < plan.epochs and not _stop(curve, plan.patience):
-        epoch(net, optimiser, windows, plan, place, number=done)
+        epoch(model, windows, plan, place, number=done)
         done += 1
         if validate:
-            curve.append(agreed(validate(net), place))
+            curve.append(agreed(validate(model.mean), place))
             if curve[-1] >= max(curve):
-                best = _copy(net)
+                best = _copy(model.mean)
         if path:
-            state = {"mark": mark, "net": net.state_dict(), "optimiser": optimiser.state_dict(), "best": best, "done": done, "curve": curve}
-            save_checkpoint(path, state, place)
+            save_checkpoint(path, {"mark": mark, **model.state(), "best": best, "done": done, "curve": curve}, place)
     if validate:
-        net.load_state_dict(best)
+        model.mean.load_state_dict(best)
         done = int(np.argmax(curve)) + 1
-    return net.eval(), done, curve
+    return model.mean.eval(), done, curve
 
 
-def epoch(net: Net, optimiser: torch.optim.Optimizer, windows: Windows, plan: Plan, place: World, *, number: int) -> None:
+def epoch(model: Averaged, windows: Windows, plan: Plan, place: World, *, number: int) -> None:
     """One pass over all windows."""
     seed = [plan.seed, number]
     rng = np.random.default_rng(seed)
     torch.manual_seed(int(rng.integers(2**62)) + place.rank)
     draw = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    net.train()
+    net = model.net.train()
     tokens = int(min(TOKENS, max(256, CELLS // (NEGATIVES if plan.sampled else net.count)), max(64, windows.length.sum() // STEPS)))
-    for batch in windows.batches(tokens, rng):
+    batches = list(windows.batches(tokens, rng))
+    for batch in batches:
         total = windows.mass(batch)
         negatives = torch.randint(net.count, (NEGATIVES,), generator=draw).to(place.device) if plan.sampled else None
         mine = batch[place.share(len(batch))]
-        optimiser.zero_grad(set_to_none=True)
+        model.optimiser.zero_grad(set_to_none=True)
         if len(mine):
             loss(net, windows, mine, negatives, place).div(total).backward()  # type: ignore[no-untyped-call]
         sum_gradients(net.parameters(), place)
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
+        model.step(len(batches))
 
 
 def go_on(net: Net, windows: Windows, shape: Shape, plan: Plan, place: World, *, since: int, replay: float, joined: Any) -> Net:
@@ -141,10 +171,10 @@ def go_on(net: Net, windows: Windows, shape: Shape, plan: Plan, place: World, *,
     part = replace(windows, start=windows.start[chosen], length=windows.length[chosen])
     wider = wider.to(place.device)
     start_equal(wider.parameters(), place)
-    optimiser = _optimiser(wider, plan)
+    model = Averaged(wider, _optimiser(wider, plan))
     for number in range(plan.epochs):
-        epoch(wider, optimiser, part, plan, place, number=number)
-    return wider.eval().cpu()
+        epoch(model, part, plan, place, number=number)
+    return model.mean.eval().cpu()
 
 
 def loss(net: Net, windows: Windows, batch: NDArray[np.int64], negatives: Tensor | None, place: World) -> Tensor:

@@ -17,6 +17,7 @@ from tradewind.learn._signal import Signal
 
 Averages = Any  # scipy.sparse.csr_array of float32, [new items, old items]
 WINDOW, DECAY = 20, 0.7  # of the item graph
+PAIRS = 20_000_000  # of events at most: a longer log tells enough with a narrower window
 ITERATIONS = 4  # of the power method: the subspace, not each vector, is wanted
 
 
@@ -25,8 +26,9 @@ def item_vectors(found: Signal, *, items: int, dim: int, seed: int) -> NDArray[n
     from scipy.sparse import csr_array, diags_array
     from sklearn.utils.extmath import randomized_svd
 
-    edges = count(found, items=items, window=WINDOW, decay=DECAY)
-    together = csr_array((edges + edges.T).astype(np.float64) / UNIT)
+    window = int(np.clip(PAIRS // max(len(found.item), 1), 1, WINDOW))
+    edges = count(found, items=items, window=window, decay=DECAY).astype(np.float32)
+    together = csr_array(edges + edges.T) / np.float32(UNIT)
     degree = np.asarray(together.sum(axis=1)).ravel()
     scale = diags_array(np.where(degree > 0, np.maximum(degree, 1e-12) ** -0.5, 0.0))
     rank = min(dim, items)
