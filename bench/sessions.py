@@ -55,7 +55,7 @@ TARGETS = {"p20": 54.2, "mrr20": 19.0}
 Floats = NDArray[np.float32]
 Neighbours = ItemKnn | SessionKnn
 
-NEAR: dict[str, Any] = {"neighbours": 300, "shrinkage": 1.0, "source": 0.6, "target": 0.5, "recency": 1.0, "itself": 1.0, "weights": VIEWS}
+NEAR: dict[str, Any] = {"neighbours": 300, "shrinkage": 2.0, "source": 0.6, "target": 0.4, "recency": 1.0, "itself": 1.0, "weights": VIEWS}
 SHELF: dict[str, Callable[[], Recommender]] = {
     "popular": lambda: Popular(half_life=100_000, weights=VIEWS),
     "recent": lambda: Recent(weights=VIEWS),
