@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from tradewind.learn._ranker_rows import DAY, NONE
 
 GAPS = 34  # log2 of seconds between an event and the impression
 ANSWERS = 4096  # rows answered at once
+BINS = 8  # of each dense feature
+STEADY = 0.99  # of the moving average of the weights that answers: single steps move the level of all probabilities
 
 
 @dataclass(frozen=True)
@@ -39,17 +42,33 @@ class Plan:
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and standard deviation of the dense features, and the items that are shown often enough to have a vector of their own."""
+    """Mean, standard deviation and quantiles [BINS + 1, F] of the dense features, and the items that are shown often enough to have a
+    vector of their own.
+    """
 
     mean: NDArray[np.float32]
     spread: NDArray[np.float32]
+    edges: NDArray[np.float32]
     known: NDArray[np.bool_]
 
     @classmethod
     def of(cls, given: Given, items: int, rare: int) -> Scale:
         shown = np.bincount(given.rows.item[given.rows.item >= 0], minlength=items)
-        spread = given.dense.std(axis=0)
-        return cls(given.dense.mean(axis=0), np.where(spread > 1e-6, spread, 1).astype(np.float32), shown >= rare)
+        spread = np.maximum(given.dense.std(axis=0), 1e-6).astype(np.float32)
+        edges = np.quantile(given.dense, np.linspace(0, 1, BINS + 1), axis=0).astype(np.float32)
+        return cls(given.dense.mean(axis=0), spread, edges, shown >= rare)
+
+    def encoded(self, dense: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The features, standardised, and how far each has come through each of its quantile bins (0 to 1): float32 [N, F (1 + BINS)].
+
+        Piecewise linear encoding (Gorishniy et al. 2022): what trees see for nothing, a network has to be shown.
+        """
+        parts = [np.clip((dense - self.mean) / self.spread, -5, 5)]
+        for low, high in pairwise(self.edges):
+            wide = high - low > 1e-6
+            along = np.clip((dense - low) / np.where(wide, high - low, 1), 0, 1)
+            parts.append(np.where(wide, along, dense >= high) - 0.5)
+        return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
 class Source:
@@ -62,7 +81,7 @@ class Source:
         named = np.append(np.where(scale.known, np.arange(items), items), items)
         self.candidate = np.column_stack([named[rows.item], rows.shelf + 1, rows.band + 1]).astype(np.int64)
         self.context = np.column_stack([rows.at // (DAY // 24) % 24, rows.at // DAY % 7, rows.channel + 1]).astype(np.int64)
-        self.dense = np.clip((given.dense - scale.mean) / scale.spread, -5, 5).astype(np.float32)
+        self.dense = scale.encoded(given.dense)
         self.place = place(rows.position) if as_shown else np.zeros(len(rows), np.int64)
         events = np.column_stack([named[log.item], log.category + 1, log.band + 1, log.kind + 1]).astype(np.int64)
         self.events = events if len(events) else np.array([[items, 0, 0, 0]])
@@ -82,61 +101,70 @@ def train(
 ) -> tuple[Net, int, list[float]]:
     """The network that was best by ``validate`` (lower is better), after how many epochs, and the curve.
 
-    ``effects`` (log-odds per place, 0 for the first) is where the effect of the place starts: else what it means goes into the items first.
+    ``effects`` (logs, per place, 0 for the first) is where the effect of the place starts: else what it means goes into the items first.
     """
     torch.manual_seed(plan.seed)
     net = Net(shape)
     with torch.no_grad():
-        net.heads.bias.copy_(torch.tensor(start(source, plan.negatives)))
+        net.heads.bias.copy_(torch.tensor(start(source)))
         net.place.copy_(torch.from_numpy(effects[1:]))
     net = net.to(world.device)
     start_equal(net.parameters(), world)
+    steady = Net(shape).to(world.device)
+    steady.load_state_dict(net.state_dict())
     rest = [parameter for name, parameter in net.named_parameters() if name != "place"]
     groups: list[dict[str, Any]] = [{"params": rest}, {"params": [net.place], "lr": 5 * plan.lr, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=plan.lr, weight_decay=1e-2)
-    best, curve = copied(net), list[float]()
+    best, curve = copied(steady), list[float]()
     for number in range(plan.epochs):
-        epoch(net, optimiser, source, plan, world, number)
-        curve.append(agreed(validate(net.eval()), world))
+        epoch(net, steady, optimiser, source, plan, world, number)
+        curve.append(agreed(validate(steady.eval()), world))
         if curve[-1] <= min(curve):
-            best = copied(net)
+            best = copied(steady)
         if number + 1 - int(np.argmin(curve)) > plan.patience:
             break
-    net.load_state_dict(best)
-    return net.eval(), int(np.argmin(curve)) + 1, curve
+    steady.load_state_dict(best)
+    return steady.eval(), int(np.argmin(curve)) + 1, curve
 
 
-def start(source: Source, negatives: float) -> list[float]:
-    """Log-odds of the sampled rates of clicks and of purchases after them: saves the steps that would learn only that."""
+def start(source: Source) -> list[float]:
+    """Log-odds of the rates of clicks and of purchases after them: saves the steps that would learn only that."""
     rows = source.rows
-    clicks = rows.click.sum()
-    buys = rows.conversion.sum()
+    clicks, buys = rows.click.sum(), rows.conversion.sum()
     known = (rows.reach > NONE) & (rows.click > 0)
-    silent = max((len(rows) - clicks) * negatives, 1.0)
-    return [float(np.log((clicks + 1) / silent)), float(np.log((buys + 1) / max(rows.reach[known].sum() - buys, 1.0)))]
+    return [float(np.log((clicks + 1) / (len(rows) - clicks + 1))), float(np.log((buys + 1) / max(rows.reach[known].sum() - buys, 1.0)))]
 
 
-def epoch(net: Net, optimiser: torch.optim.Optimizer, source: Source, plan: Plan, world: World, number: int) -> None:
-    """One pass over all clicks and a fresh draw of the other rows."""
+def epoch(net: Net, steady: Net, optimiser: torch.optim.Optimizer, source: Source, plan: Plan, world: World, number: int) -> None:
+    """One pass over all clicks and a fresh draw of the other rows; ``steady`` follows as a moving average."""
     rng = np.random.default_rng([plan.seed, number])
     chosen = rng.permutation(sampled(source.rows.click, plan.negatives, rng))
     torch.manual_seed(int(rng.integers(2**62)) + world.rank)
     net.train()
+    moving: list[Tensor] = list(net.parameters())
+    following: list[Tensor] = list(steady.parameters())
     for first in range(0, len(chosen), plan.batch):
         whole = chosen[first : first + plan.batch]
         mine = whole[world.share(len(whole))]
         optimiser.zero_grad(set_to_none=True)
         if len(mine):
-            losses(net, source, mine, world.device).div(len(whole)).backward()  # type: ignore[no-untyped-call]
+            losses(net, source, mine, world.device, plan.negatives).div(len(whole)).backward()  # type: ignore[no-untyped-call]
         sum_gradients(net.parameters(), world)
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimiser.step()
+        done = number * len(chosen) + first
+        with torch.no_grad():
+            torch._foreach_lerp_(following, moving, 1 - min(STEADY, (plan.batch + done) / (10 * plan.batch + done)))
 
 
-def losses(net: Net, source: Source, index: NDArray[np.int64], device: str) -> Tensor:
-    """Summed loss of some rows."""
+def losses(net: Net, source: Source, index: NDArray[np.int64], device: str, negatives: float) -> Tensor:
+    """Summed loss of some rows, of which rows without a click are only a share ``negatives``.
+
+    The network says the true p; among the rows drawn a click has p / (p + (1 - p) x share), which is -log(share) on the log-odds.
+    """
     rows = source.rows
     click, buy = net(source.batch(index, device))
+    click = click - float(np.log(negatives))
     reach = rows.reach[index]
     parts = (rows.click[index], rows.conversion[index], np.log(reach), reach > NONE)
     clicked, bought, log_reach, known = (torch.from_numpy(part.astype(np.float32)).to(device) for part in parts)
@@ -144,7 +172,7 @@ def losses(net: Net, source: Source, index: NDArray[np.int64], device: str) -> T
 
 
 def answers(net: Net, source: Source, world: World) -> tuple[Values, Values]:
-    """Log-odds float64 [N] of a click and of a purchase after a click; with down-sampling still in them."""
+    """Log-odds float64 [N] of a click and of a purchase after a click."""
     count = len(source.rows)
     click, buy = np.empty(count), np.empty(count)
     net.eval()

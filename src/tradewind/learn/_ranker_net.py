@@ -3,8 +3,8 @@
 Attention over the events of the history with the candidate as the question (DIN, Zhou et al. 2018); the weights are a softmax with one
 more slot for "none of them", so that a history without anything alike says so (the paper sums raw weights instead). Cross layers
 x0 * (W x + b) + x (DCN v2, Wang et al. 2021) beside a plain feed-forward part. Two answers: log-odds of a click and of a purchase after
-a click. The place in the list enters only by a number added to the log-odds of a click, 0 at the first place (a shallow tower, Zhao
-et al. 2019; PAL, Guo et al. 2019).
+a click. The place in the list multiplies the probability of a click by how often that place is looked at, 1 at the best place (PAL, Guo et
+al. 2019): a number per place, added to the log-probability, which nothing else in the network sees.
 """
 
 from __future__ import annotations
@@ -91,12 +91,18 @@ class Net(nn.Module):
         for cross in self.crosses:
             x = first * cross(x) + x
         click, buy = self.heads(torch.cat((x, self.deep(first)), dim=1)).unbind(dim=1)
-        return click + functional.pad(self.place, (1, 0))[batch.place], buy
+        seen = functional.pad(self.place, (1, 0))  # log of how often a place is looked at, relative to the first
+        yes = functional.logsigmoid(click) + (seen - seen.max())[batch.place]
+        return yes - _none_of(yes), buy
+
+
+def _none_of(yes: Tensor) -> Tensor:
+    """log(1 - p) of log p."""
+    return torch.log(-torch.expm1(yes.clamp(max=-1e-7)))
 
 
 def loss(click: Tensor, buy: Tensor, clicked: Tensor, bought: Tensor, log_reach: Tensor, known: Tensor) -> Tensor:
     """Summed log loss of a click, and of "clicked, bought and by now known": p(click) x p(buy | click) x reach."""
     first = functional.binary_cross_entropy_with_logits(click, clicked, reduction="sum")
     yes = functional.logsigmoid(click) + functional.logsigmoid(buy) + log_reach
-    no = torch.log(-torch.expm1(yes.clamp(max=-1e-7)))
-    return first - (known * (bought * yes + (1 - bought) * no)).sum()
+    return first - (known * (bought * yes + (1 - bought) * _none_of(yes))).sum()

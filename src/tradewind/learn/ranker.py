@@ -1,8 +1,8 @@
 """The deep ranker: probability of a click, and of a purchase after it, for (customer, candidate item, moment, channel).
 
 What is in it and why: attention over the history (behaviour sequences gain more than any interaction layer on public data), cross
-layers, both answers over all impressions (ESMM), position as an added number that is dropped when answering, negatives that may be
-down-sampled and are undone by log(share) on the log-odds (He et al. 2014), late conversions counted by how much of them can be known
+layers, both answers over all impressions (ESMM), position as a factor that is fixed at the first place when answering, negatives that may
+be down-sampled and are undone by log(share) on the log-odds (He et al. 2014), late conversions counted by how much of them can be known
 (Chapelle 2014, with the delay's distribution taken from old impressions), calibration on the latest days. See ``_ranker_net``.
 """
 
@@ -48,6 +48,9 @@ SIZES: Mapping[str, Size] = {
     "base": Size(32, 128, 3, 100, 1024),
     "large": Size(64, 256, 3, 200, 2048),
 }
+
+
+SCALE = ("mean", "spread", "edges", "known")
 
 
 class Ranker(ImpressionModel):
@@ -125,7 +128,7 @@ class Ranker(ImpressionModel):
             watched = self._source(later, as_shown=True)
 
             def validate(net: Net) -> float:
-                return held_loss(self._undone(*answers(net, watched, place)), later.rows)
+                return held_loss(self._both_of(*answers(net, watched, place)), later.rows)
 
             effects = np.log(self._dense.effects / self._dense.effects[0])
             learned = self._source(given, as_shown=True)
@@ -137,11 +140,9 @@ class Ranker(ImpressionModel):
         from tradewind.learn._ranker_fit import answers
 
         with alone(threads=self.threads) as place:
-            return self._undone(*answers(self._net, self._source(given, as_shown=as_shown), place))
+            return self._both_of(*answers(self._net, self._source(given, as_shown=as_shown), place))
 
-    def _undone(self, click: Values, buy: Values) -> Raw:
-        """Without the down-sampling: p / (p + (1 - p) / share) is log(share) on the log-odds."""
-        click = click + np.log(self.negatives)
+    def _both_of(self, click: Values, buy: Values) -> Raw:
         return Raw(click, odds(chance(click) * chance(buy)) if self._converts else None)
 
     def _source(self, given: Given, *, as_shown: bool) -> Source:
@@ -150,13 +151,13 @@ class Ranker(ImpressionModel):
         return Source(given, self._scale, longest=SIZES[self.size].longest, as_shown=as_shown)
 
     def _shape(self) -> Shape:
-        from tradewind.learn._ranker_fit import GAPS
+        from tradewind.learn._ranker_fit import BINS, GAPS
         from tradewind.learn._ranker_net import Shape
 
         size, known = SIZES[self.size], self._dense.vocabulary
         return Shape(
             size.dim, size.hidden, size.crosses, self.dropout, len(known.items), len(known.categories),
-            len(CHANNELS), len(KINDS), GAPS, PLACES, len(DENSE),
+            len(CHANNELS), len(KINDS), GAPS, PLACES, len(DENSE) * (1 + BINS),
         )  # fmt: skip
 
     def _plan(self) -> Plan:
@@ -166,14 +167,14 @@ class Ranker(ImpressionModel):
 
     def _model_state(self) -> tuple[dict[str, Any], _store.Arrays]:
         weights = {f"net.{name}": value.detach().cpu().numpy() for name, value in self._net.state_dict().items()}
-        return {}, weights | {"mean": self._scale.mean, "spread": self._scale.spread, "known": self._scale.known}
+        return {}, weights | {name: getattr(self._scale, name) for name in SCALE}
 
     def _model_restored(self, values: dict[str, Any], arrays: _store.Arrays) -> None:  # noqa: ARG002 - all of it is arrays
         torch = require_torch()
         from tradewind.learn._ranker_fit import Scale
         from tradewind.learn._ranker_net import Net
 
-        self._scale = Scale(arrays["mean"], arrays["spread"], arrays["known"])
+        self._scale = Scale(**{name: arrays[name] for name in SCALE})
         self._net = Net(self._shape())
         self._net.load_state_dict({name[4:]: torch.from_numpy(array) for name, array in arrays.items() if name.startswith("net.")})
         self._net.eval()
