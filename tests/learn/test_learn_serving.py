@@ -16,11 +16,13 @@ from recommend_worlds import CUT, END, HOUR, log, of
 from tradewind import plugins
 from tradewind.errors import InputError, NotFitted
 from tradewind.learn._deep import Deep
-from tradewind.learn._serve_sources import Blend, Encoder, Walk
+from tradewind.learn._serve_blend import SUMMED, Blend, Softmax
+from tradewind.learn._serve_sources import Encoder, Walk
 from tradewind.learn.base import Recommender
 from tradewind.learn.fallback import Fallback
 from tradewind.learn.filters import Filters, Request, capped
 from tradewind.learn.graph import Graph
+from tradewind.learn.index import Exact
 from tradewind.learn.sequences import KINDS, Sequences
 from tradewind.learn.serving import Server
 from tradewind.types import Event, from_micros
@@ -150,6 +152,21 @@ def test_a_catalogue_of_one_item(name: str) -> None:
     assert found.items == (() if name == "graph" else ("only",))  # an item has no edge to itself
 
 
+def test_a_softmax_over_eight_bits_is_the_true_one_where_it_matters() -> None:
+    rng = np.random.default_rng(0)
+    for spread in (0.05, 0.3, 1.0):  # nearly flat, as trained, peaked
+        vectors = (spread * rng.standard_normal((20_000, 48))).astype(np.float32)
+        state = rng.standard_normal(48).astype(np.float32)
+        soft = Softmax(Exact(vectors), state)
+        logits = vectors.astype(np.float64) @ state
+        truth = np.log(np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum() + 1 / 20_000)
+        assert len(vectors) > 10 * SUMMED
+        groups = np.arange(20_000) % len(soft.wrong)
+        assert (np.abs(soft.rough - truth) <= soft.wrong[groups] + 1e-3).all()
+        np.testing.assert_allclose(soft.exact(np.arange(20_000)), truth, atol=1e-3)
+        assert np.abs(soft.rough - truth).max() > 2 * np.abs(soft.exact(np.arange(20_000)) - truth).max()
+
+
 def test_a_graph_that_learns_between_requests_is_served_as_it_is() -> None:
     whole, half = log(), CUT - timedelta(hours=200)
     model = Graph().fit(whole, as_of=half)
@@ -164,6 +181,32 @@ def test_a_graph_that_learns_between_requests_is_served_as_it_is() -> None:
         items, scores = model.reach(history)
         np.testing.assert_allclose(np.sort(scores), np.sort(row_of[np.isfinite(row_of)]), rtol=1e-5)
         np.testing.assert_allclose(scores, row_of[items], rtol=1e-5)
+
+
+def test_events_observed_one_by_one_are_an_update_and_a_fit() -> None:
+    whole, half = log(), CUT - timedelta(hours=200)
+    later = whole.keep(whole.at >= int(half.timestamp() * 1e6)).before(CUT)
+    one, other = Graph().fit(whole, as_of=half), Graph().fit(whole, as_of=half)
+    other.update(later)
+    owner = later.owner
+    for number, place in enumerate(np.argsort(later.at, kind="stable").tolist()):
+        if later.item[place] >= 0:
+            at, kind = from_micros(int(later.at[place])), KINDS[later.kind[place]]
+            one.observe(str(later.customers[owner[place]]), str(later.items[later.item[place]]), at=at, kind=kind)
+        if number % 40 == 0:  # answers in between leave some rows renewed and others not
+            one.reach(past().rows(np.array([number % 60])))
+    for model in (one, other):
+        fit = Graph().fit(whole, as_of=CUT)
+        for row in range(60):
+            history = past().rows(np.array([row]))
+            items, scores = model.reach(history)
+            right, best = fit.reach(history)
+            assert dict(zip(items.tolist(), scores.tolist(), strict=True)) == dict(zip(right.tolist(), best.tolist(), strict=True))
+    np.testing.assert_array_equal(one.score(past()), other.score(past()))
+    one.observe("new", "never seen", at=NOW)
+    one.observe("new", "i05", at=NOW + timedelta(hours=1))
+    found = one.recommend(of(("x", "never seen", 1)), k=3)
+    assert found.catalogue[found.items[0, 0]] == "i05"
 
 
 def test_an_approximate_index_behind_the_encoder_reads_until_it_has_enough() -> None:

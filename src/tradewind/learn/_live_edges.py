@@ -83,11 +83,10 @@ class LiveEdges:
         """``strength`` times the rows of distinct ``items``, summed: the columns that are reached and their sums, in any order."""
         from scipy.sparse import csr_array
 
-        self._patch()
         width = len(self.popularity)
-        if not self.patches:
+        if not self.patches and not self._dirty:
             rows, columns = self.rows, items.astype(np.int64)
-        else:  # few rows are asked for and many may be patched: take the ones that are asked for as they are now
+        else:  # only the rows that are asked for are brought up to date: a request never pays for all that happened since the last
             parts = [self.entries(item) for item in items.tolist()]
             ends = np.cumsum([0, *(len(part) for part, _ in parts)])
             indices = np.concatenate([np.empty(0, np.int32), *(part for part, _ in parts)])
@@ -99,7 +98,9 @@ class LiveEdges:
 
     def entries(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Columns and scaled weights of one pruned row."""
-        self._patch()
+        if row in self._dirty:
+            self.patches[row] = self._renewed(row)
+            self._dirty.discard(row)
         if row in self.patches:
             return self.patches[row]
         if row >= self.rows.shape[0]:
@@ -163,19 +164,21 @@ class LiveEdges:
         self._dirty = set()
 
     def _renewed(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        merged: dict[int, int] = {}
+        added = self.added[row]
+        columns, data = np.fromiter(added, np.int64, len(added)), np.fromiter(added.values(), np.int64, len(added))
         if row < self.counts.shape[0]:
             part = slice(self.counts.indptr[row], self.counts.indptr[row + 1])
-            merged = dict(zip(self.counts.indices[part].tolist(), self.counts.data[part].tolist(), strict=True))
-        for column, amount in self.added[row].items():
-            merged[column] = merged.get(column, 0) + amount
-        columns = np.array(sorted(merged), dtype=np.int32)
-        data = np.array([merged[int(column)] for column in columns], dtype=np.int64)
+            columns, data = np.concatenate((self.counts.indices[part], columns)), np.concatenate((self.counts.data[part], data))
+        order = np.argsort(columns, kind="stable")
+        columns, data = columns[order], data[order]
+        if len(columns):
+            first = np.flatnonzero(np.concatenate(([True], columns[1:] != columns[:-1])))
+            columns, data = columns[first], np.add.reduceat(data, first)
         scale = _scaled(np.array([data.sum()], dtype=np.float64), self.row)[0] if len(data) else 0.0
         if len(data) > self.top:
             keep = np.sort(np.argsort(-data, kind="stable")[: self.top])
             columns, data = columns[keep], data[keep]
-        return columns, (data * scale).astype(np.float32)
+        return columns.astype(np.int32), (data * scale).astype(np.float32)
 
 
 def popularity(found: Signal, items: int) -> NDArray[np.int64]:

@@ -215,9 +215,15 @@ def _kth(values: Floats, k: int) -> float:
     return float(np.partition(values, len(values) - k)[len(values) - k]) if 0 < k <= len(values) else -np.inf
 
 
+def scored(vectors: Floats, bias: Floats, items: NDArray[np.int64], query: Query) -> Floats:
+    """The scores of ``items`` in double precision, rounded to float32."""
+    found: Floats = (np.einsum("nd,d->n", vectors[items], query.exact) + bias[items]).astype(np.float32)
+    return found
+
+
 def rescore(vectors: Floats, bias: Floats, items: NDArray[np.int64], query: Query, k: int) -> tuple[NDArray[np.int32], Floats]:
     """The k best of ``items`` by score in double precision, rounded to float32; ties by the lower item."""
-    exact = (np.einsum("nd,d->n", vectors[items], query.exact) + bias[items]).astype(np.float32)
+    exact = scored(vectors, bias, items, query)
     order = np.lexsort((items, -exact))[:k]
     return items[order].astype(np.int32), exact[order]
 

@@ -6,21 +6,20 @@ A source prepares one history (encoder, graph walk) and then gives the best item
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tradewind.learn import _blend, fallback
 from tradewind.learn._deep import LAST, Deep
 from tradewind.learn._deep_data import codes
 from tradewind.learn._quantised import STRIPE, closed, shortlist
 from tradewind.learn.base import Recommender
-from tradewind.learn.fallback import PERSONAL, Fallback
 from tradewind.learn.graph import Graph
 from tradewind.learn.index import Approximate, Exact, Index
-from tradewind.learn.sequences import KINDS, Sequences
+from tradewind.learn.sequences import Sequences
 from tradewind.types import Reason
 
 if TYPE_CHECKING:
@@ -29,9 +28,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Items = NDArray[np.int32]
 Allowed = NDArray[np.bool_] | None
-NOBODY = np.zeros(1, np.float32)
-ORDER: tuple[str, ...] = getattr(fallback, "SOURCES", (*PERSONAL, "recent"))
-PURCHASE = KINDS.index("purchase")
+Rescore = Callable[[NDArray[np.int64]], Floats]
+EXACT = np.zeros(1, np.float32)
 MANY = 300_000  # items above which an index is approximate unless it is told otherwise
 
 
@@ -52,11 +50,22 @@ class Prepared(ABC):
 
 
 class Row(Prepared):
-    """Scores of all items, float32 [I], minus infinity where there is nothing to say."""
+    """Scores of all items, float32 [I], minus infinity where there is nothing to say.
 
-    def __init__(self, scores: Floats, name: str) -> None:
+    They may be off by ``wrong`` (per group of :func:`shortlist`, or one for all); then ``exact`` gives the right ones of some items.
+    """
+
+    def __init__(
+        self, scores: Floats, name: str, *, wrong: Floats = EXACT, exact: Callable[[NDArray[np.int64]], Floats] | None = None
+    ) -> None:
         room = -(-len(scores) // STRIPE) * STRIPE
-        self._scores, self._count, self._name = np.full(room, -np.inf, np.float32), len(scores), name
+        self._scores, self._count, self._name, self._wrong, self._exact = (
+            np.full(room, -np.inf, np.float32),
+            len(scores),
+            name,
+            wrong,
+            exact,
+        )
         self._scores[: len(scores)] = scores
 
     def best(self, k: int, allowed: Allowed, barred: NDArray[np.int64]) -> tuple[Items, Floats]:
@@ -64,9 +73,10 @@ class Row(Prepared):
         if allowed is not None:
             scores[: self._count] += closed(allowed)
         scores[barred] = -np.inf
-        places = shortlist(scores, NOBODY, k)
-        order = np.lexsort((places, -scores[places]))[:k]
-        return places[order].astype(np.int32), scores[places[order]]
+        places = shortlist(scores, self._wrong, k)
+        values = scores[places] if self._exact is None else self._exact(places)
+        order = np.lexsort((places, -values))[:k]
+        return places[order].astype(np.int32), values[order]
 
     def sources(self, items: Items) -> tuple[str, ...]:
         return (self._name,) * len(items)
@@ -127,8 +137,6 @@ class Encoder(Source):
         self._lean: LastState | None = lean(self.net)
         self._vectors = self.net.items.detach().float().numpy()
         self._bias = self.net.bias.detach().float().numpy()
-        self._level = np.where(self.trained, self._bias, np.float32(-np.inf))
-        self._index: Index | None = None
         self._wanted = (index, recall, histories)
 
     @property
@@ -136,18 +144,21 @@ class Encoder(Source):
         """Whether the last position alone is computed, and not the whole network."""
         return self._lean is not None
 
-    @property
+    @cached_property
+    def exact(self) -> Exact:
+        """The index that scans all items."""
+        return Exact(self._vectors, self._bias, usable=self.trained)
+
+    @cached_property
     def index(self) -> Index:
-        """The index, built when first needed: a blend does without."""
-        if self._index is None:
-            kind, recall, histories = self._wanted
-            if kind == "approximate" or (kind == "auto" and len(self._vectors) > MANY):
-                self._index = Approximate(self._vectors, self._bias, usable=self.trained)
-                if histories is not None and len(histories):
-                    self._index.tune(self.model.customer_vectors(histories), recall=recall)
-            else:
-                self._index = Exact(self._vectors, self._bias, usable=self.trained)
-        return self._index
+        """The index that requests are answered from; built when first needed."""
+        kind, recall, histories = self._wanted
+        if kind == "exact" or (kind == "auto" and len(self._vectors) <= MANY):
+            return self.exact
+        found = Approximate(self._vectors, self._bias, usable=self.trained)
+        if histories is not None and len(histories):
+            found.tune(self.model.customer_vectors(histories), recall=recall)
+        return found
 
     def state(self, history: Sequences) -> Floats | None:
         """The customer's vector, float32 [dim]; None when no event tells the network anything."""
@@ -163,12 +174,6 @@ class Encoder(Source):
     def prepare(self, history: Sequences, allowed: Allowed, barred: NDArray[np.int64]) -> Prepared:  # noqa: ARG002
         state = self.state(history)
         return Few(np.empty(0, np.int32), np.empty(0, np.float32), self.model.name) if state is None else Near(self, state)
-
-    def logits(self, state: Floats) -> Floats:
-        """The scores of all items, float32 [I]: minus infinity where nothing was learned."""
-        scores = self._vectors @ state
-        scores += self._level
-        return scores
 
     def why(self, history: Sequences, items: Iterable[int], sources: Iterable[str]) -> tuple[tuple[Reason, ...], ...]:  # noqa: ARG002
         """As ``Deep._reasons``, for all items at once: the events without which the score of an item falls most."""
@@ -207,142 +212,3 @@ class Near(Prepared):
 
     def vectors(self, items: Items) -> Floats:
         return self._encoder.index.vectors[items]
-
-
-class Blend(Source):
-    """The default chain: the blended row of all items at once; what it leaves open, the recommender's own later steps fill."""
-
-    model: Fallback
-
-    def __init__(self, model: Fallback, *, index: str, recall: float, histories: Sequences | None) -> None:
-        super().__init__(model)
-        self.encoders = {
-            name: Encoder(part, index=index, recall=recall, histories=histories)
-            for name, part in model.parts.items()
-            if isinstance(part, Deep)
-        }
-
-    def prepare(self, history: Sequences, allowed: Allowed, barred: NDArray[np.int64]) -> Prepared:
-        return Chain(self, history, again=not hidden(history, allowed, barred))
-
-    def weights(self, history: Sequences, *, again: bool) -> dict[str, float]:
-        """The weights of the sources for one history, in the order of the sources, without those of weight 0."""
-        found = weights_of(self.model, history, again=again)
-        return {name: found[name] for name in ORDER if found.get(name, 0.0) > 0 and name in self.model.parts}
-
-    def personal(self, history: Sequences, *, again: bool) -> tuple[Floats | None, str]:
-        """The blended scores of all items, and the names of the sources that spoke; None when no personal one did."""
-        count = len(self.model.items)
-        rest = np.float32(np.log(np.float32(1 / count)))  # of an item that a source does not know
-        total, known, told = np.zeros(count, np.float32), np.zeros(count, dtype=bool), []
-        for name, strength in self.weights(history, again=again).items():
-            weight, found = np.float32(strength), self._logs(name, history)
-            if found is None:
-                total += weight * rest
-                continue
-            told.append(name)
-            shares, where = found
-            known[where] = True
-            if where.dtype == bool:
-                total += weight * shares
-            else:
-                total += weight * rest
-                total[where] += weight * (shares - rest)
-        if not set(told) & set(PERSONAL):
-            return None, ""
-        if not known.all():
-            total += closed(known)
-        return total, "+".join(told)
-
-    def _logs(self, name: str, history: Sequences) -> tuple[Floats, NDArray[Any]] | None:
-        """As ``_blend.logs`` of a source's row: for all items with a mask, or for the items listed; None when it says nothing."""
-        part, least = self.model.parts[name], np.float32(1 / len(self.model.items))
-        if isinstance(part, Graph):
-            items, scores = part.reach(history)
-            return (np.log(scores / scores.sum() + least), items) if len(items) else None
-        if name in self.encoders:
-            encoder = self.encoders[name]
-            state = encoder.state(history)
-            if state is None:
-                return None
-            row = encoder.logits(state)
-            row -= row.max()
-            np.exp(row, out=row)
-            row *= 1 / row.sum()
-            row += least
-            return np.log(row, out=row), encoder.trained
-        row = part.score(history)[0]
-        where = np.isfinite(row)
-        strength = np.where(where, np.maximum(row, 0), 0)
-        return (np.log(strength / np.maximum(strength.sum(), 1e-30) + least), where) if where.any() else None
-
-    def why(self, history: Sequences, items: Iterable[int], sources: Iterable[str]) -> tuple[tuple[Reason, ...], ...]:
-        """As ``Fallback.why``; an encoder that comes first answers for all its items at once."""
-        wanted, names = list(items), list(sources)
-        first: dict[str, list[int]] = {}
-        for place, (item, source) in enumerate(zip(wanted, names, strict=True)):
-            weights = self.weights(history, again=item in history.item)
-            first.setdefault(min(source.split("+"), key=lambda name: -weights.get(name, 0.0)), []).append(place)
-        found: dict[int, tuple[Reason, ...]] = {}
-        for name, places in first.items():
-            if name in self.encoders:
-                found |= zip(places, self.encoders[name].why(history, [wanted[place] for place in places], ()), strict=True)
-        return tuple(found.get(place) or self.model.why(history, wanted[place], names[place]) for place in range(len(wanted)))
-
-
-class Chain(Prepared):
-    """One history before the default chain: the personal step, and the whole chain where that leaves a place open."""
-
-    def __init__(self, blend: Blend, history: Sequences, *, again: bool) -> None:
-        self._blend, self._history = blend, history
-        scores, self._name = blend.personal(history, again=again)
-        self._row = None if scores is None else Row(scores, self._name)
-        self._from: dict[int, str] = {}
-
-    def best(self, k: int, allowed: Allowed, barred: NDArray[np.int64]) -> tuple[Items, Floats]:
-        if self._row is not None:
-            items, scores = self._row.best(k, allowed, barred)
-            if len(items) == k:
-                self._from.update(dict.fromkeys(items.tolist(), self._name))
-                return items, scores
-        model = self._blend.model
-        closed_to = np.zeros(len(model.items), dtype=bool) if allowed is None else ~allowed
-        closed_to[barred] = True
-        items, scores, sources = (part[0] for part in model._rank(self._history, closed_to[None], k))  # noqa: SLF001 - its own chain
-        items, scores, sources = items[items >= 0], scores[items >= 0], sources[items >= 0]
-        self._from.update(zip(items.tolist(), sources.tolist(), strict=True))
-        return items, scores
-
-    def sources(self, items: Items) -> tuple[str, ...]:
-        return tuple(self._from[item] for item in items.tolist())
-
-
-def hidden(history: Sequences, allowed: Allowed, barred: NDArray[np.int64]) -> bool:
-    """Whether a list hides all that the customer bought, or all that was seen where nothing was bought."""
-    seen = history.item >= 0
-    bought = seen & (history.kind == PURCHASE)
-    had = history.item[bought if bought.any() else seen]
-    shown = ~np.isin(had, barred)
-    if allowed is not None:
-        shown &= allowed[had]
-    return not shown.any()
-
-
-def weights_of(model: Fallback, history: Sequences, *, again: bool) -> Mapping[str, float]:
-    """The weights that the default recommender uses for one history."""
-    blend = getattr(model, "_blend", None)
-    if blend is None:
-        return model.mix
-    found: Mapping[str, float] = blend.of("again" if again else "new", int(_blend.buckets(history)[0]))
-    return found
-
-
-def source_of(model: Recommender, *, index: str, recall: float, histories: Sequences | None) -> Source:
-    """The quickest source of a fitted recommender that gives its own scores."""
-    if isinstance(model, Deep):
-        return Encoder(model, index=index, recall=recall, histories=histories)
-    if isinstance(model, Graph):
-        return Walk(model)
-    if isinstance(model, Fallback):
-        return Blend(model, index=index, recall=recall, histories=histories)
-    return Source(model)

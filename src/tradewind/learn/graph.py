@@ -9,19 +9,21 @@ one moment). Kin of the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tradewind.errors import unknown
 from tradewind.learn import _store
 from tradewind.learn._edges import UNIT
 from tradewind.learn._live_edges import LiveEdges, Tail
-from tradewind.learn._signal import Signal, signal, table
+from tradewind.learn._signal import WEIGHTS, Signal, signal, table
 from tradewind.learn.base import Recommender
-from tradewind.learn.sequences import Sequences
+from tradewind.learn.sequences import KINDS, Sequences
 from tradewind.params import Number, Rule
-from tradewind.types import Reason
+from tradewind.types import Reason, micros
 
 LAST = 50  # events of the query
 
@@ -84,10 +86,31 @@ class Graph(Recommender):
         found = signal(log, table(self.weights))
         rows, items, weights, times = found.owner.tolist(), found.item.tolist(), found.weight.tolist(), found.at.tolist()
         for row, item, weight, at in zip(rows, items, weights, times, strict=True):
-            tail = self._tails.live(log.customers[row])
-            if tail and at < tail[-1][2]:
-                self.late += 1
-            self._edges.add(tail, item, weight, at)
+            self._add(self._tails.live(log.customers[row]), item, weight, at)
+
+    def observe(self, customer: str, item: str, *, at: datetime, kind: str = "purchase") -> None:
+        """Learn one event the moment it happens: what ``update`` does for a log of one, in O(window) whatever the catalogue holds.
+
+        An unknown item joins the end of the catalogue (that once costs a copy of it). Raises InputError for an unknown kind.
+        """
+        self._fitted()
+        if kind not in KINDS:
+            raise unknown("event kind", kind, KINDS)
+        weight = float((WEIGHTS if self.weights is None else self.weights).get(kind, 0.0))
+        code, moment = self._index().get(item), micros(at)
+        if code is None:
+            self.items = np.append(self.items, np.array([item], dtype=object))
+            code = self._index()[item] = len(self.items) - 1
+            self._edges.grow(len(self.items))
+        self._asked, self.as_of = None, max(self.as_of, moment + 1)
+        self._known.add(customer)
+        if weight > 0:
+            self._add(self._tails.live(customer), code, weight, moment)
+
+    def _add(self, tail: Tail, item: int, weight: float, at: int) -> None:
+        if tail and at < tail[-1][2]:
+            self.late += 1
+        self._edges.add(tail, item, weight, at)
 
     def _queries(self, histories: Sequences) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
         """Owner, item and weight of every query event."""

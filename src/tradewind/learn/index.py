@@ -32,6 +32,7 @@ from tradewind.learn._quantised import (
     padded,
     quantise,
     rescore,
+    scored,
     shortlist,
     unquantised,
 )
@@ -128,15 +129,23 @@ class Exact(Index):
         self._bound = bound.grouped(lambda each: padded(each, room).reshape(STRIPE, -1).max(axis=0))
 
     def _search(self, query: Query, k: int, allowed: Allowed, barred: Barred) -> Found:
-        return self._best(self._first(query), query, k, None if allowed is None else closed(allowed), barred)
+        return self._best(self.first(query), query, k, None if allowed is None else closed(allowed), barred)
 
-    def _first(self, query: Query) -> Floats:
-        """First-pass scores, float32 [room]."""
+    def first(self, query: Query) -> Floats:
+        """First-pass scores of all items, float32, minus infinity behind the last one; valid until the next call on this thread."""
         if self.kernel == "int8":
             return self._product(query)
         scores = self._level.copy()
         scores[: len(self)] += np.dot(self.vectors, query.plain)
         return scores
+
+    def bound(self, query: Query) -> Floats:
+        """How far a first-pass score can be from the true one, by group of ``_quantised.shortlist``."""
+        return self._bound.of(query)
+
+    def exact(self, items: NDArray[np.int64], query: Query) -> Floats:
+        """The scores of some items in double precision, rounded to float32."""
+        return scored(self.vectors, self.bias, items, query)
 
     def _best(self, scores: Floats, query: Query, k: int, penalty: Floats | None, barred: Barred) -> Found:
         if penalty is not None:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from tradewind.errors import InputError, NotFitted, unknown
 from tradewind.learn import rerank
 from tradewind.learn._rank import Ranking
-from tradewind.learn._serve_sources import Allowed, Encoder, Items, Prepared, source_of
+from tradewind.learn._serve_blend import source_of
+from tradewind.learn._serve_sources import Allowed, Encoder, Items, Prepared
 from tradewind.learn._signal import ordered, recode, same
 from tradewind.learn.base import Recommender
 from tradewind.learn.filters import Filters, Request, capped
