@@ -3,15 +3,18 @@
 1. A simulated shop whose every probability is known (``_ranker_world.py``): the last 7 days are the test. "truth" is the row of the true
    probabilities: no model can beat its AUC except by luck, and its calibration error is the noise that the test's size leaves. Models are
    compared at the shown positions; the effect of the place is read off with all else equal and stands beside the true one.
-2. LambdaRank over the scores of popular, graph and user_knn, learned from the same shown lists, against the log-linear blend of the same
-   sources: weights tuned on events (what ``fallback`` does) and, harder, weights tuned on the same shown lists.
-3. Real impressions of Open Bandit (ZOZOTOWN men; 20,000 rows, fewer than 150 clicks, customers only by hashed features), learned before and
+2. LambdaRank over the scores of popular, graph and user_knn, learned from the same shown lists, against the log-linear blend of the
+   same sources: weights tuned on events (what ``fallback`` does) and, harder, weights tuned on the same shown lists. Judged by what
+   would have been clicked and bought had everything stood on the first place (drawn from the truth): NDCG within the last 7 days' lists.
+3. Calibration alone, on real impressions and the click rates that a bidder predicted for them (iPinYou, three campaigns): isotonic
+   regression on the first half of the file, judged on the second.
+4. Real impressions of Open Bandit (ZOZOTOWN men; 20,000 rows, fewer than 150 clicks, customers only by hashed features), learned before and
    judged after a moment in time: it shows that real logs go through; the intervals say how little such a sample can tell.
 
 ``--path`` reads a table of impressions instead (CSV or Parquet: at, customer, item, position, click; also channel, request, conversion,
 converted_at): the last fifth of the time is the test. Clicks and purchases among the impressions are then the only events.
 
-    python bench/ranker.py [--quick] [--path FILE] [--size tiny|small|base] [--seeds N] [--only world|lists|bandit]
+    python bench/ranker.py [--quick] [--path FILE] [--size tiny|small|base] [--seeds N] [--only world|lists|bids|bandit]
 """
 
 from __future__ import annotations
@@ -34,8 +37,9 @@ from tradewind.learn._binary import auc
 from tradewind.learn._blend import GRID, logs, mixed, tune
 from tradewind.learn._holdout import held_out
 from tradewind.learn._ranker import ImpressionModel
+from tradewind.learn._ranker_calibration import Calibration, chance, odds
 from tradewind.learn._ranker_features import pair_scores
-from tradewind.learn._ranker_metrics import gain, judged, log_loss
+from tradewind.learn._ranker_metrics import calibration_error, gain, judged, log_loss, normalised_entropy, over_actual
 from tradewind.learn._ranker_rows import Rows, Vocabulary
 from tradewind.learn._signal import table as kinds
 from tradewind.learn.graph import Graph
@@ -51,6 +55,7 @@ from tradewind.types import from_micros
 
 DATA = Path(os.environ.get("TRADEWIND_DATA", ROOT.parent / "shared" / "data"))
 ECE = 0.005
+ENOUGH = 200  # positive answers below which resampling customers says little
 TEST_DAYS = 7
 
 
@@ -61,16 +66,18 @@ def main() -> None:
         extra={
             "--size": {"default": "small", "choices": ("tiny", "small", "base"), "help": "of the deep ranker"},
             "--seeds": {"type": int, "default": 1, "help": "simulated shops"},
-            "--only": {"choices": ("world", "lists", "bandit"), "help": "run one part"},
+            "--only": {"choices": ("world", "lists", "bids", "bandit"), "help": "run one part"},
         },
     )
     only = bench.arguments.only
     if bench.arguments.path:
         given(bench, bench.arguments.path)
     else:
-        if only != "bandit":
+        if only not in ("bids", "bandit"):
             for number in range(bench.arguments.seeds):
                 world(bench, number, only)
+        if only in (None, "bids"):
+            bids(bench, DATA / "ipinyou_rlb")
         if only in (None, "bandit"):
             bandit(bench, DATA / "open_bandit")
     bench.finish()
@@ -154,13 +161,16 @@ def compare(
             difference = gain(function, y, said["deep", what], said["trees", what], customers, seed=seed, draws=draws)
             bench.figure(f"{name}_deep_minus_trees_{what}_{metric}", difference.value)
             bench.figure(f"{name}_deep_minus_trees_{what}_{metric}_interval", f"{difference.low:.4f}..{difference.high:.4f}")
-        verdict(name, what, gain(log_loss, y, said["deep", what], said["trees", what], customers, seed=seed, draws=draws))
+            if metric == "log_loss":
+                verdict(name, what, difference, int(y.sum()))
     return models
 
 
-def verdict(name: str, what: str, difference: Any) -> None:
+def verdict(name: str, what: str, difference: Any, found: int) -> None:
     """Say in words which is better in log loss."""
-    if difference.high < 0:
+    if found < ENOUGH:
+        said = f"{found} {what}s are too few to say which is better, whatever the interval"
+    elif difference.high < 0:
         said = "the deep ranker beats LightGBM"
     elif difference.low > 0:
         said = "the deep ranker does not beat LightGBM; it is worse"
@@ -189,7 +199,7 @@ def lists(bench: Harness, name: str, shop: Shown, end: int) -> None:
     bench.figure(f"{name}_lambdarank_trees", model.used)
     train_rows, train_logs = _shares(learned, shop.log, sources)
     rows, shares = _shares(test, shop.log, sources)
-    worth = (rows.click + rows.conversion).astype(np.int64)
+    worth = _wanted(shop, at >= cut, bench.arguments.seed)
     ours = model.score(test, shop.log)
     blends = {
         "events": _tuned_on_events(shop.log.before(from_micros(first)), sources, bench.arguments.seed),
@@ -208,6 +218,15 @@ def lists(bench: Harness, name: str, shop: Shown, end: int) -> None:
         estimate = compared(ours, _sum(shares, weights), worth, rows.request, seed=bench.arguments.seed)
         bench.figure(f"{name}_lambdarank_minus_blend_{way}_ndcg", estimate.value, target=(">=", 0.0))
         bench.figure(f"{name}_lambdarank_minus_blend_{way}_ndcg_interval", f"{estimate.low:.4f}..{estimate.high:.4f}")
+
+
+def _wanted(shop: Shown, test: Any, seed: int) -> Any:
+    """What each row would have become on the first place, drawn anew: 0, 1 (click), 2 (click and purchase). Clicks as they fell would
+    praise whatever stood on top.
+    """
+    rng = np.random.default_rng(seed)
+    click = rng.random(test.sum()) < _liking(shop, test)
+    return click.astype(np.int64) + (click & (rng.random(test.sum()) < shop.buy[test]))
 
 
 def _shares(table: pa.Table, log: Sequences, sources: dict[str, Any]) -> tuple[Rows, dict[str, Any]]:
@@ -256,6 +275,22 @@ def _tuned_on_lists(rows: Rows, shares: dict[str, Any]) -> dict[str, float]:
         for name in some:
             weights = max(({**weights, name: step} for step in GRID), key=reached)
     return weights
+
+
+def bids(bench: Harness, folder: Path) -> None:
+    """Someone else's predicted click rates, before and after our calibration."""
+    for path in sorted(folder.glob("*.validation.txt")):
+        fields = [line.split() for line in path.read_text(encoding="ascii").splitlines()]
+        kept = np.array([(float(row[0]), float(row[2])) for row in fields if len(row) == 3])
+        y, p = kept.T
+        early = np.arange(len(y)) < len(y) // 2
+        repaired = chance(Calibration.fit(odds(p[early]), y[early])(odds(p[~early])))
+        name, once = f"bids_{path.name.split('.')[0]}", np.ones((~early).sum())
+        bench.figure(f"{name}_clicks", f"{int(y[early].sum())} and {int(y[~early].sum())} in {len(y)}")
+        for label, said in (("before", p[~early]), ("after", repaired)):
+            bench.figure(f"{name}_predicted_over_actual_{label}", over_actual(y[~early], said, once))
+            bench.figure(f"{name}_ece_{label}", calibration_error(y[~early], said, once), target=("<=", ECE) if label == "after" else None)
+            bench.figure(f"{name}_normalised_entropy_{label}", normalised_entropy(y[~early], said, once))
 
 
 def bandit(bench: Harness, folder: Path) -> None:

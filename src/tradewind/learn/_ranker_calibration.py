@@ -45,9 +45,10 @@ class Calibration:
         order = np.argsort(score, kind="stable")
         group = np.empty(len(score), np.int64)
         group[order] = np.arange(len(score)) * groups // len(score)
-        mean = np.bincount(group, weights=score) / np.bincount(group)
+        mean = odds(np.bincount(group, weights=chance(score)) / np.bincount(group))
         centres = centred_isotonic(mean[group], y, weight)
-        return cls(centres[:, 0], odds(centres[:, 1]))
+        found = cls(centres[:, 0], odds(centres[:, 1]))
+        return cls(found.score, found.rate + _level(found(score), y, weight))
 
     def __call__(self, score: Values) -> Values:
         """Calibrated log-odds [N]."""
@@ -61,6 +62,16 @@ class Calibration:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
         return cls(np.asarray(value["score"], np.float64), np.asarray(value["rate"], np.float64))
+
+
+def _level(score: Values, y: Values, weight: Values | None) -> float:
+    """What to add to log-odds so that as many answers are predicted as there are: straight lines between centres bend the total."""
+    known = np.ones(len(y)) if weight is None else weight
+    low, high = -20.0, 20.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if (known * chance(score + middle)).sum() > y.sum() else (middle, high)
+    return (low + high) / 2
 
 
 def latest(at: NDArray[np.int64], share: float) -> NDArray[np.bool_]:

@@ -171,10 +171,10 @@ class Delay:
         return np.where(elapsed >= self.window, 1.0, share)
 
 
-def as_known(table: pa.Table, as_of: int, window: int) -> tuple[pa.Table, Delay | None]:
+def as_known(table: pa.Table, as_of: int, window: int | None) -> tuple[pa.Table, Delay | None]:
     """Rows before ``as_of`` with the labels that were known then, and how long conversions take (None: no times are given).
 
-    A conversion after ``as_of`` is not known yet; one later than ``window`` is none.
+    A conversion after ``as_of`` is not known yet; one later than ``window`` is none. Without a window delays are not looked at.
 
     Raises
     ------
@@ -190,16 +190,18 @@ def as_known(table: pa.Table, as_of: int, window: int) -> tuple[pa.Table, Delay 
     when = table["converted_at"].cast(pa.int64()).fill_null(-1).to_numpy()
     if not (when >= 0).any():
         return table, None
-    counts = (when >= 0) & (when < as_of) & (when - at < window)
+    counts = (when >= 0) & (when < as_of) & (True if window is None else when - at < window)
     given = table["conversion"].is_valid().to_numpy()
     label = pa.array(counts.astype(np.int8), mask=~given)
+    table = table.set_column(table.column_names.index("conversion"), "conversion", label)
+    if window is None:
+        return table, None
     old = counts & (at <= as_of - window)
     if not old.any():
         raise InputError(
             f"No conversion of an impression older than the window of {window / DAY:g} days is known, so nothing says how long "
             "conversions take. Give older impressions, a shorter window, or leave converted_at out."
         )
-    table = table.set_column(table.column_names.index("conversion"), "conversion", label)
     return table, Delay(np.sort((when - at)[old]), window)
 
 

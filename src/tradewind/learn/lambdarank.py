@@ -34,7 +34,6 @@ Values = NDArray[np.float64]
 LISTS = 100  # with a click and an item that was passed over; fewer teach nothing that a tuned weight does not know
 GAIN = (0, 1, 4)  # of nothing, a click, a click with a purchase
 STEP = 10
-FOREVER = 10**15  # microseconds: no window
 
 
 class LambdaRank:
@@ -83,7 +82,7 @@ class LambdaRank:
         check("LambdaRank", {name: getattr(self, name) for name in self.rules}, self.rules)
         if not sources:
             raise InputError('LambdaRank.fit: sources is empty. Give fitted recommenders by name, for example {"graph": graph}.')
-        table, _ = as_known(impressions(shown), micros(as_of), FOREVER)
+        table, _ = as_known(impressions(shown), micros(as_of), None)
         first = int(table["at"].cast("int64").to_numpy().min())
         for name, source in sources.items():
             if source.as_of > first:
