@@ -226,6 +226,16 @@ def test_whatever_is_asked_gets_a_probability(fitted: Any, which: int, tmp_path:
 
 
 @MODELS
+def test_it_learns_without_any_event_and_without_any_name(make: Any) -> None:
+    shown, _ = worlds.placed(rows=3000)
+    shown = shown.set_column(1, "customer", pa.nulls(shown.num_rows, pa.string()))
+    empty = Sequences.from_arrays([], item=[], at=[])
+    model = (deep(epochs=1) if make is deep else trees(trees=20)).fit(shown, empty, as_of=END)
+    found = model.predict(shown.slice(0, 50), empty).click
+    assert ((found > 0.01) & (found < 0.5)).all()
+
+
+@MODELS
 def test_the_same_seed_gives_the_same_and_files_give_it_back(make: Any, tmp_path: Path) -> None:
     shown, log = worlds.matching(people=60, rounds=30)
     shown = shown.append_column("conversion", shown["click"])
