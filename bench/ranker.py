@@ -129,7 +129,7 @@ def compare(
     bench: Harness, name: str, table: pa.Table, log: Sequences, cut: int, shown: pa.Table, truth: dict[str, Any] | None
 ) -> dict[str, ImpressionModel]:
     """Fit both models before ``cut`` and judge them on ``shown``, click and conversion, calibrated and not."""
-    seed, draws = bench.arguments.seed, 100 if bench.quick else 200
+    seed, draws = bench.arguments.seed, 100
     customers = shown["customer"].fill_null("").to_numpy(zero_copy_only=False)
     labels = {"click": shown["click"].to_numpy().astype(float)}
     if "conversion" in table.column_names and pc.sum(table["conversion"]).as_py():
@@ -155,7 +155,7 @@ def compare(
             p, before = getattr(found, what), getattr(raw, what)
             said[label, what] = p
             report(bench, f"{name}_{label}_{what}", y, p, customers, draws, judge=truth is not None)
-            bench.figure(f"{name}_{label}_{what}_ece_before", judged(y, before, customers, seed=seed, draws=100)["ece"].value)
+            bench.figure(f"{name}_{label}_{what}_ece_before", calibration_error(y, before, np.ones(len(y))))
     for what, y in labels.items():
         for metric, function in (("auc", auc), ("log_loss", log_loss)):
             difference = gain(function, y, said["deep", what], said["trees", what], customers, seed=seed, draws=draws)
