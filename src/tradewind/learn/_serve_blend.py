@@ -16,6 +16,7 @@ from tradewind.learn import _blend, fallback
 from tradewind.learn._deep import Deep
 from tradewind.learn._quantised import Query, closed, shortlist
 from tradewind.learn._serve_sources import EXACT, Allowed, Encoder, Floats, Items, Prepared, Row, Source, Walk
+from tradewind.learn._signal import same
 from tradewind.learn.base import Recommender
 from tradewind.learn.fallback import PERSONAL, Fallback
 from tradewind.learn.graph import Graph
@@ -66,6 +67,12 @@ class Blend(Source):
 
     def __init__(self, model: Fallback, *, index: str, recall: float, histories: Sequences | None) -> None:
         super().__init__(model)
+        for part in model.parts.values():
+            # Parts that were loaded hold copies of the vocabularies; one object for all is recognised without comparing every name.
+            if same(part.items, model.items):
+                part.items = model.items
+            if same(part.categories, model.categories):
+                part.categories = model.categories
         self.encoders = {
             name: Encoder(part, index=index, recall=recall, histories=histories)
             for name, part in model.parts.items()
@@ -93,7 +100,10 @@ class Blend(Source):
                 continue
             told.append(name)
             shares, where = found
-            known[where] = True
+            if where.dtype == bool:
+                known |= where
+            else:
+                known[where] = True
             if isinstance(shares, Softmax):
                 soft = (weight, shares)
                 total += weight * shares.rough
