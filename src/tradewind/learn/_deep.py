@@ -50,7 +50,7 @@ class Size:
 SIZES: Mapping[str, Size] = {
     "tiny": Size(32, 1, 2, 100, 3e-3, 20, 3),
     "small": Size(128, 2, 2, 200, 2e-3, 40, 3),
-    "base": Size(256, 3, 4, 256, 1e-3, 60, 4),
+    "base": Size(256, 1, 2, 256, 1e-3, 60, 3),
     "large": Size(512, 6, 8, 512, 5e-4, 100, 5),
 }
 DROPOUTS = ((50, 0.5), (150, 0.35), (np.inf, 0.2))  # up to so many positive events per item: what little teaches needs more noise
