@@ -66,7 +66,7 @@ class Weights:
 
 
 class LastState:
-    """Codes int64 [features + 1, L] as ``_deep_data.codes`` gives them in, the state after the last event out, float32 [dim]."""
+    """Codes as ``_deep_data.codes`` gives them in, the state after the last event out."""
 
     def __init__(self, net: Net, blocks: list[Block]) -> None:
         tables = [table.weight.detach() for table in embeddings(net)]
@@ -78,33 +78,40 @@ class LastState:
         self._shape = (self._items.shape[1],)
 
     def __call__(self, events: NDArray[np.int64]) -> NDArray[np.float32]:
+        """One history, codes int64 [features + 1, L]; returns float32 [dim]."""
+        found: NDArray[np.float32] = self.many(events[:, None])[0]
+        return found
+
+    def many(self, events: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Histories of one length, codes int64 [features + 1, B, L]; returns float32 [B, dim]."""
         with torch.inference_mode():
-            codes = torch.from_numpy(events[:, -self.length :])
-            x = functional.embedding_bag((codes[1:-1] + self._base).T, self._small, mode="sum")
-            x += functional.embedding(codes[0], self._items)
+            codes = torch.from_numpy(events[:, :, -self.length :])
+            rows, length = codes.shape[1:]
+            x = functional.embedding_bag((codes[1:-1].reshape(-1, rows * length) + self._base).T, self._small, mode="sum")
+            x += functional.embedding(codes[0].reshape(-1), self._items)
             ago = self._ago(codes[-1]) if self._clock else None
             for block in self._blocks[:-1]:
-                x = self._after(block, x, self._mixed(block, x, ago, len(x)))
-            block = self._blocks[-1]
-            x = self._after(block, x[-1:], self._mixed(block, x, ago, 1))
-            found: NDArray[np.float32] = functional.layer_norm(x, self._shape, *self._norm)[0].numpy()
+                x = self._after(block, x, self._mixed(block, x.view(rows, length, -1), ago, length))
+            block, last = self._blocks[-1], x.view(rows, length, -1)[:, -1]
+            x = self._after(block, last, self._mixed(block, x.view(rows, length, -1), ago, 1))
+            found: NDArray[np.float32] = functional.layer_norm(x, self._shape, *self._norm).numpy()
         return found
 
     def _ago(self, seconds: Tensor) -> Tensor:
-        apart = (seconds[:, None] - seconds).clamp_(min=0)
+        apart = (seconds[:, :, None] - seconds[:, None]).clamp_(min=0)
         return torch.log2(apart + 1.0).long().clamp_(max=self._gaps - 1)
 
     def _mixed(self, block: Weights, x: Tensor, ago: Tensor | None, asked: int) -> Tensor:
-        """What the last ``asked`` positions of ``x`` [L, dim] attend to, [asked, dim]."""
-        length, dim = x.shape
-        parts = (functional.layer_norm(x, self._shape, *block.norm_a) @ block.qkv).view(length, 3, self._heads, dim // self._heads)
-        query, key, value = parts.permute(1, 2, 0, 3)
+        """What the last ``asked`` positions of ``x`` [B, L, dim] attend to, [B * asked, dim]."""
+        rows, length, dim = x.shape
+        parts = (functional.layer_norm(x, self._shape, *block.norm_a) @ block.qkv).view(rows, length, 3, self._heads, dim // self._heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
         bias = block.back[:, length - asked : length, :length]
         if ago is not None:
-            bias = bias + block.since[:, ago[length - asked :]]
-        share = torch.baddbmm(bias, query[:, length - asked :], key.transpose(1, 2), alpha=query.shape[-1] ** -0.5).softmax(-1)
-        found: Tensor = (share @ value).transpose(0, 1).reshape(asked, dim)
-        return found
+            since = block.since.index_select(1, ago[:, length - asked :].reshape(-1)).view(self._heads, rows, asked, length)
+            bias = bias + since.transpose(0, 1)
+        found = functional.scaled_dot_product_attention(query[:, :, length - asked :], key, value, attn_mask=bias)
+        return found.transpose(1, 2).reshape(rows * asked, dim)
 
     def _after(self, block: Weights, x: Tensor, mixed: Tensor) -> Tensor:
         (shift, out), (level_a, gate_a), (level_b, gate_b) = block.out, block.gate_a, block.gate_b

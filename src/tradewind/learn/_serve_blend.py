@@ -91,31 +91,30 @@ class Blend(Source):
         """The blended scores of all items, named by the sources that spoke; None when no personal one did."""
         count = len(self.model.items)
         rest = np.float32(np.log(np.float32(1 / count)))  # of an item that a source does not know
-        total, known, told = np.zeros(count, np.float32), np.zeros(count, dtype=bool), []
+        total, level, told = np.zeros(count, np.float32), np.float32(0), []
+        known: list[NDArray[Any]] = []
         soft: tuple[np.float32, Softmax] | None = None
         for name, strength in self.weights(history, again=again).items():
             weight, found = np.float32(strength), self._logs(name, history)
             if found is None:
-                total += weight * rest
+                level += weight * rest
                 continue
             told.append(name)
             shares, where = found
-            if where.dtype == bool:
-                known |= where
-            else:
-                known[where] = True
+            known.append(where)
             if isinstance(shares, Softmax):
                 soft = (weight, shares)
                 total += weight * shares.rough
             elif where.dtype == bool:
                 total += weight * shares
             else:
-                total += weight * rest
+                level += weight * rest
                 total[where] += weight * (shares - rest)
         if not set(told) & set(PERSONAL):
             return None
-        if not known.all():
-            total += closed(known)
+        total += level
+        if not any(where.dtype == bool and where.all() for where in known):
+            total += closed(_either(known, count))
         if soft is None:
             return Row(total, "+".join(told))
         weight, shares = soft
@@ -179,6 +178,17 @@ class Chain(Prepared):
 
     def sources(self, items: Items) -> tuple[str, ...]:
         return tuple(self._from[item] for item in items.tolist())
+
+
+def _either(known: list[NDArray[Any]], count: int) -> NDArray[np.bool_]:
+    """Where any source knows the item, from masks and lists."""
+    found = np.zeros(count, dtype=bool)
+    for where in known:
+        if where.dtype == bool:
+            found |= where
+        else:
+            found[where] = True
+    return found
 
 
 def hidden(history: Sequences, allowed: Allowed, barred: NDArray[np.int64]) -> bool:

@@ -30,6 +30,7 @@ Items = NDArray[np.int32]
 Allowed = NDArray[np.bool_] | None
 Rescore = Callable[[NDArray[np.int64]], Floats]
 EXACT = np.zeros(1, np.float32)
+TOKENS = 1024  # events encoded at once: what they make stays in the cache
 MANY = 300_000  # items above which an index is approximate unless it is told otherwise
 
 
@@ -164,12 +165,26 @@ class Encoder(Source):
         """The customer's vector, float32 [dim]; None when no event tells the network anything."""
         from tradewind.learn._lean import whole
 
-        recent = history.last(self.net.length)
+        recent = history if len(history.at) <= self.net.length else history.last(self.net.length)
         item = history.item
         if not (self.trained[item[item >= 0]]).any():
             return None
         events = codes(recent, self.trained)
         return whole(self.net, events) if self._lean is None else self._lean(events)
+
+    def states(self, histories: Sequences) -> Floats:
+        """The vectors of many customers, float32 [U, dim]; zeros where no event is."""
+        if self._lean is None:
+            return self.model.customer_vectors(histories)
+        recent = histories.last(self.net.length)
+        events, lengths = codes(recent, self.trained), recent.lengths
+        found = np.zeros((len(recent), self._vectors.shape[1]), np.float32)
+        for length in np.unique(lengths[lengths > 0]).tolist():
+            rows, step = np.flatnonzero(lengths == length), max(1, TOKENS // length)
+            for start in range(0, len(rows), step):
+                some = rows[start : start + step]
+                found[some] = self._lean.many(events[:, recent.offsets[some, None] + np.arange(length)])
+        return found
 
     def prepare(self, history: Sequences, allowed: Allowed, barred: NDArray[np.int64]) -> Prepared:  # noqa: ARG002
         state = self.state(history)

@@ -209,7 +209,7 @@ class Server:
             told = np.bincount(rows.owner[(rows.item >= 0) & self.source.trained[np.maximum(rows.item, 0)]], minlength=users) > 0
             asked = np.flatnonzero(told)
             limits = [self._limits(rows.rows(asked[place : place + 1]), request, exclude_seen) for place in range(len(asked))]
-            vectors = self.source.model.customer_vectors(rows.rows(asked))
+            vectors = self.source.states(rows.rows(asked))
             allowed = limits[0][0] if limits else None
             found = self.source.index.batch(vectors, width, allowed=allowed, barred=[barred for _, barred, _ in limits])
             items[asked, :width], scores[asked, :width] = found
