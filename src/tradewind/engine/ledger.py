@@ -6,13 +6,10 @@ Migrations live in ``engine/migrations``; ``Ledger.open`` brings an older ledger
 
 from __future__ import annotations
 
-import sqlite3
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from sqlalchemy import (
     BigInteger,
@@ -28,14 +25,12 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    create_engine,
-    event,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 
-from tradewind.errors import InputError, Locked
+from tradewind.engine.connect import cannot_open, connect, first_line, is_lock
+from tradewind.errors import Locked
 
 metadata = MetaData()
 
@@ -224,7 +219,7 @@ class Ledger:
         """
         from tradewind.engine.migrate import HEAD, migrate, revision
 
-        engine = _engine(url, wait_seconds)
+        engine = connect(url, wait_seconds)
         ledger = cls(engine)
         try:
             with ledger.read() as conn:
@@ -234,7 +229,7 @@ class Ledger:
                     migrate(conn)
         except DBAPIError as error:
             ledger.close()
-            raise _cannot_open(engine.url, error) from error
+            raise cannot_open(engine.url, error) from error
         except BaseException:
             ledger.close()
             raise
@@ -278,9 +273,9 @@ class Ledger:
                 with conn.begin():
                     yield conn
         except DBAPIError as error:
-            if _is_lock(error.orig):
+            if is_lock(error.orig):
                 raise Locked(
-                    f"{self!r} is locked by another process: waited and gave up ({_first_line(error)}). Try again when that one has ended."
+                    f"{self!r} is locked by another process: waited and gave up ({first_line(error)}). Try again when that one has ended."
                 ) from error
             raise
 
@@ -311,94 +306,3 @@ def _dialect_insert(conn: Connection) -> Any:
 def _chunks(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
     for start in range(0, len(rows), CHUNK):
         yield rows[start : start + CHUNK]
-
-
-def _engine(url: str, wait_seconds: float) -> Engine:
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise InputError(f'"{url}" is no ledger address. {_ALLOWED}') from error
-    if parsed.drivername == "sqlite":
-        return _sqlite(parsed, wait_seconds)
-    if parsed.drivername in ("postgresql", "postgresql+psycopg"):
-        return _postgresql(parsed, wait_seconds)
-    raise InputError(f'"{parsed.render_as_string(hide_password=True)}" is no ledger address. {_ALLOWED}')
-
-
-_ALLOWED = "Allowed: sqlite:////absolute/path/ledger.db or postgresql://user@host/database."
-
-
-def _sqlite(url: URL, wait_seconds: float) -> Engine:
-    if not url.database or not Path(url.database).is_absolute():
-        raise InputError(f'"{url.render_as_string()}" names no absolute path. {_ALLOWED}')
-    path = Path(url.database)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; a ledger is a file. Write {path}/ledger.db.")
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent} does not exist. Create the folder first.")
-    engine = create_engine(url, connect_args={"timeout": wait_seconds, "check_same_thread": False, "isolation_level": None})
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _record: object) -> None:
-        _to_wal(connection, wait_seconds)
-        # FULL: a commit that was answered survives a power cut, not only a kill.
-        connection.execute("PRAGMA synchronous=FULL").close()
-
-    @event.listens_for(engine, "begin")
-    def begin(conn: Connection) -> None:
-        # The write lock is taken first: a reader that becomes a writer late could only fail.
-        immediate = conn.get_execution_options().get("tradewind_immediate", True)
-        conn.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-    return engine
-
-
-def _to_wal(connection: sqlite3.Connection, wait_seconds: float) -> None:
-    """Switch a file to the write-ahead log; where two processes switch a new one at once, SQLite refuses without waiting."""
-    deadline = time.monotonic() + wait_seconds
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL").close()
-        except sqlite3.OperationalError as error:
-            if not _is_lock(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def _postgresql(url: URL, wait_seconds: float) -> Engine:
-    try:
-        import psycopg  # noqa: F401
-    except ImportError as error:
-        raise InputError('PostgreSQL needs its driver: pip install "tradewind[postgres]"') from error
-    engine = create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args={"connect_timeout": 10})
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET lock_timeout = {int(wait_seconds * 1000)}")
-        connection.commit()
-
-    return engine
-
-
-def _is_lock(error: object) -> bool:
-    if isinstance(error, sqlite3.OperationalError):
-        return cast("int", getattr(error, "sqlite_errorcode", 0)) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-    return getattr(error, "sqlstate", None) in ("55P03", "40P01")  # lock not available, deadlock
-
-
-def _first_line(error: DBAPIError) -> str:
-    return str(error.orig).strip().partition("\n")[0]
-
-
-def _cannot_open(url: URL, error: DBAPIError) -> InputError:
-    reason = _first_line(error)
-    if url.drivername == "sqlite":
-        return InputError(
-            f"{url.database} cannot be opened as a ledger: {reason}. Give the path of a ledger.db, or of a file that does not exist yet."
-        )
-    return InputError(
-        f"Cannot open the ledger {url.render_as_string(hide_password=True)}: {reason}. Check host, database, user and that the server runs."
-    )
