@@ -27,6 +27,8 @@ BEST = 100  # items of each source that a trial of weights looks at, per custome
 LENGTHS = (2, 5, 10, 30, 100)  # events from which a history belongs to the next bucket
 ENOUGH = 100  # held-out customers that a bucket needs for weights of its own
 FOLDS = 4
+CLEAR = 1.64  # standard errors that a gain needs where it was tuned, before it is tried elsewhere
+ENTER = 1.0  # standard errors that a source must bring to enter a blend
 NEW, AGAIN = "new", "again"  # lists without what the customer had, and lists that may hold it
 
 
@@ -111,7 +113,7 @@ def tuned(trials: Trials, *, seed: int) -> Blend:
     From wide to narrow: each starts from the weights above it and needs ``ENOUGH`` customers, and a gain on customers who were
     not tuned on (cross-fitting) whose bootstrap interval lies above 0.
     """
-    overall, own = trials.best(), dict[str, Weights]()
+    overall, own = trials.best(enter=ENTER), dict[str, Weights]()
     everybody = np.ones(len(trials.bucket), dtype=bool)
     for view in trials.views:
         cells = [(f"{view}/{number}", trials.bucket == number) for number in range(len(LENGTHS) + 1)]
@@ -201,34 +203,44 @@ class Trials:
         hit = np.take_along_axis(self.wanted[rows], np.maximum(columns, 0), axis=1) & (columns >= 0)
         return ranking.ndcg(hit, self.relevant[view][rows])
 
+    def each(self, total: Scores, over: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """NDCG by kind of list and customer, [len(over), R]."""
+        return np.stack([self.ndcg(total, view, rows) for view in over])
+
     def reached(self, total: Scores, over: Sequence[str], rows: NDArray[np.int64]) -> float:
         """Mean over customers and kinds of list."""
-        return float(np.mean([_mean(self.ndcg(total, view, rows)) for view in over]))
+        return _mean(self.each(total, over, rows))
 
-    def best(self) -> Weights:
-        """The overall weights: all customers, all kinds of list alike."""
+    def best(self, *, enter: float = 0.0) -> Weights:
+        """The overall weights: all customers, all kinds of list alike; ``enter`` as in :meth:`ascended`."""
         rows = np.arange(self.values.shape[1])
         alone = {name: self.reached(self.total({name: 1.0}, rows), self.views, rows) for name in self.names}
         start = max(self.names, key=lambda name: alone[name])
-        return self.ascended({name: float(name == start) for name in self.names}, self.views, rows)
+        return self.ascended({start: 1.0}, self.views, rows, enter=enter)
 
-    def ascended(self, start: Mapping[str, float], over: Sequence[str], rows: NDArray[np.int64]) -> Weights:
-        """Weights by coordinate ascent from ``start`` on the mean NDCG of ``rows``."""
+    def ascended(self, start: Mapping[str, float], over: Sequence[str], rows: NDArray[np.int64], *, enter: float = 0.0) -> Weights:
+        """Weights by coordinate ascent from ``start`` on the mean NDCG of ``rows``.
+
+        A source without a weight so far gets one only for a gain of more than ``enter`` standard errors.
+        """
         weights = {name: float(start.get(name, 0.0)) for name in self.names}
-        best = self.reached(self.total(weights, rows), over, rows)
+        now = self.each(self.total(weights, rows), over, rows)
         for _ in range(ROUNDS):
-            before = best
+            before = _mean(now)
             for place, name in enumerate(self.names):
                 others = self.total({**weights, name: 0.0}, rows)
-                own = self.values[place, rows]
+                rest = any(weight for other, weight in weights.items() if other != name)
+                chosen, best = weights[name], now
                 for step in GRID:
-                    trial = {**weights, name: step}
-                    if step == weights[name] or not any(trial.values()):
+                    if step == weights[name] or not (step or rest):
                         continue
-                    reached = self.reached(others + np.float32(step) * own, over, rows)
-                    if reached > best + 1e-6:
-                        best, weights = reached, trial
-            if best == before:
+                    trial = self.each(others + np.float32(step) * self.values[place, rows], over, rows)
+                    if _mean(trial) > _mean(best) + 1e-6:
+                        chosen, best = step, trial
+                if chosen and not weights[name] and _mean(best) - _mean(now) <= enter * _error(best - now):
+                    continue
+                now, weights = best, {**weights, name: chosen}
+            if _mean(now) == before:
                 break
         return weights
 
@@ -237,16 +249,34 @@ class Trials:
         rows = rows[self.relevant[view][rows] > 0]
         if len(rows) < ENOUGH:
             return None
+        found = self.ascended(parent, (view,), rows, enter=ENTER)
+        gain = self._gain(found, parent, view, rows)
+        # A gain that is not clear where it was tuned will not be clear elsewhere: no need to look.
+        if gain.mean() <= CLEAR * gain.std() / np.sqrt(len(gain)):
+            return None
         fold = np.random.default_rng(seed).permutation(len(rows)) % FOLDS
-        gain = np.zeros(len(rows))
         for number in range(FOLDS):
-            weights, left = self.ascended(parent, (view,), rows[fold != number]), rows[fold == number]
-            ours, theirs = (self.ndcg(self.total(each, left), view, left) for each in (weights, parent))
-            gain[fold == number] = ours - theirs
+            weights = self.ascended(parent, (view,), rows[fold != number], enter=ENTER)
+            gain[fold == number] = self._gain(weights, parent, view, rows[fold == number])
         low = bootstrap.mean(gain, name="gain", seed=seed).low
-        return self.ascended(parent, (view,), rows) if low is not None and low > 0 else None
+        return found if low is not None and low > 0 else None
+
+    def _gain(self, weights: Weights, parent: Weights, view: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        ours, theirs = (self.ndcg(self.total(each, rows), view, rows) for each in (weights, parent))
+        return ours - theirs
 
 
 def _mean(values: NDArray[np.float64]) -> float:
-    kept = values[~np.isnan(values)]
-    return float(kept.mean()) if len(kept) else 0.0
+    """Mean over the rows [n, R] of their means; a row of nothing but NaN counts 0."""
+    known = ~np.isnan(values)
+    means = np.where(known, values, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    return float(means.mean())
+
+
+def _error(values: NDArray[np.float64]) -> float:
+    """Standard error of :func:`_mean`."""
+    known = ~np.isnan(values)
+    count = np.maximum(known.sum(axis=1), 1)
+    middle = np.where(known, values, 0).sum(axis=1) / count
+    spread = np.where(known, values - middle[:, None], 0) ** 2
+    return float(np.sqrt((spread.sum(axis=1) / count**2).sum()) / len(values))
