@@ -3,7 +3,8 @@
 The personal step is a log-linear blend of the directional item graph, user-based neighbours, matrix factorisation, buying again,
 popularity and, when a ``size`` is given, the Transformer. Weights are tuned on a held-out last stretch of the log, never on what
 comes after ``as_of``: one set for all, and others by length of the history and kind of list where they are proved to help. What
-strangers see first is chosen there too. Every place of every ranking names the step that it came from, and every row says hot, warm or cold.
+strangers see first is chosen there too. Every place of every ranking names the step that it came from, every row says hot, warm
+or cold.
 """
 
 from __future__ import annotations
