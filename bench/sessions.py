@@ -9,7 +9,7 @@ GCE-GNN 54.22 / 19.04. The files hold sessions in the order of their dates, so t
    and LightGBM learns to order what session_knn and item_knn propose (LambdaMART; its trees are counted on 30 % of these sessions). Then
    the models learn again from all training sessions, and the test is ranked once.
 
-    python bench/sessions.py [--quick] [--path FOLDER] [--only order] [--validate] [--candidates 120]
+    python bench/sessions.py [--quick] [--path FOLDER] [--only order] [--validate] [--candidates 100]
 
 FOLDER holds diginetica_train_sessions.txt ("item item ...", a session a line) and diginetica_test.txt ("item item ...<tab>answer").
 Settings of the models come from ``--validate``, which ends before the test file is opened. Intervals resample whole sessions.
@@ -17,6 +17,7 @@ Settings of the models come from ``--validate``, which ends before the test file
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ DAY, MINUTE = 86_400_000_000, 60_000_000
 K, BLOCK = 20, 256
 HELD, PART = 0.08, 0.7  # of the training sessions; of them to learn the order from
 PROMPTS = 20_000  # held-out prefixes that the order is learned from
-TREES = (50, 100, 150, 200, 300)
+TREES = (50, 100, 150)
 VIEWS = {"view": 1.0}
 TARGETS = {"p20": 54.2, "mrr20": 19.0}
 Floats = NDArray[np.float32]
@@ -112,7 +113,8 @@ def main() -> None:
         extra={
             "--validate": {"action": "store_true", "help": "stop at the validation; the test file stays closed"},
             "--only": {"choices": ("shelf", "order"), "help": "run one half"},
-            "--candidates": {"type": int, "default": 120, "help": "items that are ordered for each prefix"},
+            "--order": {"type": Path, "help": "a file to keep the learned order in, and to read it from when it is there"},
+            "--candidates": {"type": int, "default": 100, "help": "items that are ordered for each prefix"},
             "--days": {"type": float, "default": 145.0, "help": "length of the training period"},
         },
     )
@@ -123,8 +125,9 @@ def main() -> None:
     sessions = sessions[-12_000:] if bench.quick else sessions
     print(f"{len(sessions):,} training sessions, {sum(map(len, sessions)):,} events; test: {folder / FILES[1]}")
     only = "order" if bench.arguments.validate else bench.arguments.only
+    kept = bench.arguments.order
     if only != "shelf":
-        mix, order = learn(bench, sessions)
+        mix, order = stored(kept) if kept and kept.exists() and not bench.arguments.validate else learn(bench, sessions)
     if not bench.arguments.validate:
         train = told(sessions, "s", days=bench.arguments.days)
         asked = test_of(folder / FILES[1], train, most=2_000 if bench.quick else None)
@@ -152,7 +155,7 @@ def learn(bench: Harness, sessions: list[list[str]]) -> tuple[dict[str, float], 
     learned = np.flatnonzero(part[asked.session])
     learned = np.sort(rng.choice(learned, min(len(learned), 1500 if bench.quick else PROMPTS), replace=False))
     checked = np.flatnonzero(~part[asked.session])
-    checked = np.sort(rng.choice(checked, min(len(checked), 500 if bench.quick else 8_000), replace=False))
+    checked = np.sort(rng.choice(checked, min(len(checked), 500 if bench.quick else 6_000), replace=False))
     with clock() as taken:
         models = {name: make().fit(train, as_of=end(train)) for name, make in NEIGHBOURS.items()}
     bench.figure("validation_fit_cpu_s", taken["cpu"])
@@ -173,11 +176,22 @@ def learn(bench: Harness, sessions: list[list[str]]) -> tuple[dict[str, float], 
     for name, values in found.items():
         for measure, value in values.items():
             bench.figure(f"validation_{name}_{measure}", value)
+    trees.best_iteration = count  # what it predicts with from here on
     bench.figure("ranker_trees", count)
     bench.figure("ranker_cpu_s", taken["cpu"])
     gain = zip(trees.feature_importance("gain"), trees.feature_name(), strict=True)
     bench.figure("ranker_uses", ", ".join(name for _, name in sorted(gain, reverse=True)[:10]))
-    return mix, first.joined(second).train(lightgbm, count, seed=bench.arguments.seed)
+    if bench.arguments.order:
+        trees.save_model(bench.arguments.order, num_iteration=count)
+        bench.arguments.order.with_suffix(".json").write_text(json.dumps(mix), encoding="utf-8")
+    return mix, trees
+
+
+def stored(path: Path) -> tuple[dict[str, float], Any]:
+    """What ``--order`` kept."""
+    import lightgbm
+
+    return json.loads(path.with_suffix(".json").read_text(encoding="utf-8")), lightgbm.Booster(model_file=path)
 
 
 def weigh(table: Table) -> dict[str, float]:
@@ -256,10 +270,6 @@ class Table:
     def blend(self, mix: Mapping[str, float]) -> Floats:
         total: Floats = np.sum([np.float32(weight) * self.share(name) for name, weight in mix.items()], axis=0)
         return total
-
-    def joined(self, other: Table) -> Table:
-        pairs = ((self.features, other.features), (self.items, other.items), (self.hit, other.hit))
-        return Table(*(np.concatenate(pair) for pair in pairs))
 
     def train(self, lightgbm: Any, trees: int, *, seed: int) -> Any:
         """LambdaMART on the prefixes whose answer is among the candidates."""
