@@ -1,6 +1,6 @@
 """The chain that always answers: personal, then the customer's categories, then the crowd's choice, then the rest.
 
-The personal step is a log-linear blend of the directional item graph, user-based neighbours, matrix factorisation, buying again,
+The personal step is a log-linear blend of the item graph, neighbours among users and items, matrix factorisation, buying again,
 popularity and, when a ``size`` is given, the Transformer. Weights are tuned on a held-out last stretch of the log, never on what
 comes after ``as_of``: one set for all, and others by length of the history and kind of list where they are proved to help. What
 strangers see first is chosen there too. Every place of every ranking names the step that it came from, every row says hot, warm
@@ -32,7 +32,7 @@ from tradewind.types import Reason, from_micros
 CROWD = 200_000  # customers above which neighbours cost too much per answer
 PERSONAL = ("graph", "user_knn", "item_knn", "als", "transformer")  # a row that none of these knows falls through to the next step
 SOURCES = (*PERSONAL, "content", "repeat", "recent", "popular")
-DEFAULT = ("graph", "user_knn", "als", "repeat", "recent")
+DEFAULT = ("graph", "user_knn", "item_knn", "als", "repeat", "recent")
 COLD = ("recent", "popular")  # what strangers are shown is a blend of these
 STEPS = ("category", "recent", "popular")
 STRANGERS = 40  # held-out customers without a history that it takes to weigh the sources of ``COLD``
@@ -42,7 +42,7 @@ class Fallback(Recommender):
     """The shop's default recommender.
 
     ``size``: None for a blend without the Transformer, or its size; ``sources`` of the blend beside it: any of "graph",
-    "user_knn", "item_knn", "als", "content", "repeat", "recent", "popular" (None: graph, user_knn, als, repeat, recent); ``blend``:
+    "user_knn", "item_knn", "als", "content", "repeat", "recent", "popular" (None: all but content and popular); ``blend``:
     weights by source, None to tune them; ``epochs``, ``seed``, ``device``, ``threads``, ``checkpoint`` go to the Transformer.
     ``mix`` holds the overall weights, ``own`` those of a kind of list or bucket of histories. Scores are comparable within one
     row and source only. When not to use: to judge one idea; measure the single models.
