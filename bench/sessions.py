@@ -183,7 +183,7 @@ def learn(bench: Harness, sessions: list[list[str]]) -> tuple[dict[str, float], 
     bench.figure("ranker_uses", ", ".join(name for _, name in sorted(gain, reverse=True)[:10]))
     if bench.arguments.order:
         trees.save_model(bench.arguments.order, num_iteration=count)
-        bench.arguments.order.with_suffix(".json").write_text(json.dumps(mix), encoding="utf-8")
+        Path(f"{bench.arguments.order}.mix").write_text(json.dumps(mix), encoding="utf-8")
     return mix, trees
 
 
@@ -191,7 +191,7 @@ def stored(path: Path) -> tuple[dict[str, float], Any]:
     """What ``--order`` kept."""
     import lightgbm
 
-    return json.loads(path.with_suffix(".json").read_text(encoding="utf-8")), lightgbm.Booster(model_file=path)
+    return json.loads(Path(f"{path}.mix").read_text(encoding="utf-8")), lightgbm.Booster(model_file=path)
 
 
 def weigh(table: Table) -> dict[str, float]:
