@@ -30,6 +30,8 @@ from tradewind.params import Number, OneOf, Rule, check
 from tradewind.types import Reason, from_micros
 
 CROWD = 200_000  # customers above which neighbours cost too much per answer
+COSTLY = ("user_knn", "item_knn", "als")  # left out of a crowd unless they are asked for
+BLOCK_CELLS, ALL_CELLS, FEWEST = 8_000_000, 200_000_000, 200  # customers x items: of a block, of all tuning (but that many customers)
 PERSONAL = ("graph", "user_knn", "item_knn", "als", "transformer")  # a row that none of these knows falls through to the next step
 SOURCES = (*PERSONAL, "content", "repeat", "recent", "popular")
 DEFAULT = ("graph", "user_knn", "item_knn", "als", "repeat", "recent")
@@ -109,7 +111,7 @@ class Fallback(Recommender):
             what = f"sources: got {asked}; name" if self.blend is None else f"blend: got {dict(self.blend)}; give a weight above 0 to"
             raise InputError(f"{what} at least one of {', '.join(PERSONAL)}.")
         crowded = self.sources is None and self.blend is None and int((log.lengths > 0).sum()) > CROWD
-        return [name for name in SOURCES if name in asked and not (crowded and name == "user_knn")]
+        return [name for name in SOURCES if name in asked and not (crowded and name in COSTLY)]
 
     def _deep(self) -> Transformer:
         return Transformer(
@@ -135,9 +137,9 @@ class Fallback(Recommender):
     def _tuned(self, log: Sequences, wanted: Sequence[str], validation: tuple[Holdout, Scores] | None) -> Blend:
         """Weights of the sources from held-out data; graph and Transformer alike where the log is too small to tune."""
         weights = table(self.weights)
-        holdout = (
-            validation[0] if validation else last_days(log, weights, seed=self.seed) or last_moment(log, weights, seed=self.seed, most=MOST)
-        )
+        most = int(min(MOST, max(FEWEST, ALL_CELLS // len(log.items))))
+        holdout = validation[0] if validation else None
+        holdout = holdout or last_days(log, weights, seed=self.seed, most=most) or last_moment(log, weights, seed=self.seed, most=most)
         if holdout is None:
             known = [name for name in ("graph", "transformer") if name in wanted] or wanted
             return Blend({name: float(name in known) for name in wanted})
@@ -145,7 +147,7 @@ class Fallback(Recommender):
         parts = self._quick(holdout.train, end, [name for name in {*wanted, *COLD} if name != "transformer"])
         logits = validation[1] if validation else None
         blend = tuned(_trials(parts, wanted, holdout, logits), seed=self.seed)
-        strangers = _strangers(log, holdout, weights, seed=self.seed)
+        strangers = _strangers(log, holdout, weights, seed=self.seed, most=most)
         if strangers is not None:
             blend = Blend(blend.overall, {**blend.own, "cold": _trials(parts, COLD, strangers, None).best()})
         return blend
@@ -264,8 +266,9 @@ class Fallback(Recommender):
 def _trials(parts: Mapping[str, Recommender], names: Sequence[str], holdout: Holdout, logits: Scores | None) -> Trials:
     """What the sources ``names`` say to the held-out customers, block by block; ``logits`` [V, I] are the Transformer's."""
     found = []
-    for start in range(0, len(holdout.histories), BLOCK):
-        rows = np.arange(start, min(start + BLOCK, len(holdout.histories)))
+    step = int(min(BLOCK, max(1, BLOCK_CELLS // len(holdout.train.items))))
+    for start in range(0, len(holdout.histories), step):
+        rows = np.arange(start, min(start + step, len(holdout.histories)))
         first, last = holdout.offsets[rows[0]], holdout.offsets[rows[-1] + 1]
         part = replace(
             holdout,
@@ -281,13 +284,13 @@ def _trials(parts: Mapping[str, Recommender], names: Sequence[str], holdout: Hol
     return Trials.joined(found)
 
 
-def _strangers(log: Sequences, holdout: Holdout, weights: NDArray[np.float64], *, seed: int) -> Holdout | None:
+def _strangers(log: Sequences, holdout: Holdout, weights: NDArray[np.float64], *, seed: int, most: int) -> Holdout | None:
     """Customers of the held-out stretch who had done nothing before it; None when they are too few to tell."""
     offsets, _ = distinct(log, weights)
     rows = np.flatnonzero((np.diff(offsets) > 0) & (np.diff(distinct(holdout.train, weights)[0]) == 0))
     if len(rows) < STRANGERS:
         return None
-    rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST])
+    rows = np.sort(np.random.default_rng(seed).permutation(rows)[:most])
     offsets, items = distinct(log.rows(rows), weights)
     return Holdout(holdout.train, holdout.train.rows(rows), offsets, items, repeats=False)
 
