@@ -137,7 +137,7 @@ def shop(bench: Harness, name: str, log: Sequences, size: str) -> None:
     bench.figure(f"{name}_hybrid_fit_cpu_s", taken["cpu"])
     for where, weights in (("all", hybrid.mix), *sorted(hybrid.own.items())):
         print(f"  weights {where}: " + ", ".join(f"{source} {weight:g}" for source, weight in weights.items() if weight))
-    found = evaluate_fitted(shelf(bench, name, hybrid, past, cut), log, cut, horizon_days=28, seed=seed)
+    found = evaluate_fitted(shelf(bench, name, hybrid, past, cut), log, cut, horizon_days=28, seed=seed, draws=400)
     print(found.to_text())
     for fact in ("hash", "users", "cold_customers", "cold_items", "had_before", "low_branching"):
         bench.figure(f"{name}_{fact}", found.split[fact][:16] if fact == "hash" else found.split[fact])
