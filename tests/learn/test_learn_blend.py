@@ -186,6 +186,21 @@ def test_the_chain_uses_the_weights_of_the_list_and_of_the_history() -> None:
     assert model.reasons(history, row=0, item=int(new.items[0, 0]))[0].code == "because"
 
 
+def test_weights_on_the_crowd_alone_hold_for_whoever_has_a_history() -> None:
+    """Not the category first: tuning found that the last days say more."""
+    world = Sequences.from_arrays(
+        ["a", "b", "c", "c"],
+        item=["tea 1", "tea 2", "hat", "hat"],
+        at=[1 * HOUR, 2 * HOUR, 3 * HOUR, 4 * HOUR],
+        categories={"tea 1": "tea", "tea 2": "tea", "hat": "hats"},
+    )
+    model = Fallback(blend={"graph": 1.0}).fit(world, as_of=hour(5))
+    model._blend = Blend({"graph": 0.0, "recent": 1.0})
+    ranking = model.recommend(world.histories(["a", "nobody"]), k=1)
+    assert ranking.sources[:, 0].tolist() == ["recent", "recent"]
+    assert model.items[ranking.items[0, 0]] == "hat"
+
+
 def test_a_shop_that_buys_again_is_weighed_by_what_its_lists_hide() -> None:
     model = Fallback().fit(shop(), as_of=hour(8 * 168))
     assert set(model.mix) == set(DEFAULT)

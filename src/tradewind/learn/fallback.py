@@ -172,6 +172,7 @@ class Fallback(Recommender):
         scores = {name: self.parts[name].score(histories) for name in used}
         says = {name: np.asarray(np.isfinite(each).any(axis=1)) for name, each in scores.items()}
         read = {name: logs(each, logits=name == "transformer") for name, each in scores.items()}
+        has = np.bincount(histories.owner[histories.item >= 0], minlength=len(histories)) > 0
         blended = np.full((len(histories), len(self.items)), -np.inf, np.float32)
         names = np.full(len(histories), "", dtype=object)
         cells = again * 100 + buckets(histories)
@@ -180,7 +181,8 @@ class Fallback(Recommender):
             weights = self._blend.of(AGAIN if cell >= 100 else NEW, cell % 100)
             some = [name for name in used if weights.get(name, 0.0) > 0]
             blended[rows] = mixed({name: read[name][rows] for name in some}, weights, either([scores[name][rows] for name in some]))
-            personal = np.any([says[name][rows] for name in some if name in PERSONAL] or [np.zeros(len(rows), bool)], axis=0)
+            # Where tuning gave all weight to what everybody sees, that is for whoever has a history.
+            personal = np.any([says[name][rows] for name in some if name in PERSONAL] or [has[rows]], axis=0)
             blended[rows[~personal]] = -np.inf
             names[rows] = ["+".join(name for name in some if says[name][row]) for row in rows]
         return blended, names
