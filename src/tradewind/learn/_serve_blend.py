@@ -12,19 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tradewind.learn import _blend, fallback
+from tradewind.learn._blend import AGAIN, NEW, buckets
 from tradewind.learn._deep import Deep
 from tradewind.learn._quantised import Query, closed, shortlist
 from tradewind.learn._serve_sources import EXACT, Allowed, Encoder, Floats, Items, Prepared, Row, Source, Walk
 from tradewind.learn._signal import same
 from tradewind.learn.base import Recommender
-from tradewind.learn.fallback import PERSONAL, Fallback
+from tradewind.learn.fallback import PERSONAL, SOURCES, Fallback
 from tradewind.learn.graph import Graph
 from tradewind.learn.index import Exact
 from tradewind.learn.sequences import KINDS, Sequences
 from tradewind.types import Reason
 
-ORDER: tuple[str, ...] = getattr(fallback, "SOURCES", (*PERSONAL, "recent"))
 PURCHASE = KINDS.index("purchase")
 SLACK = np.float32(1e-5)  # of the float32 steps after a first pass
 SUMMED = 512  # largest scores that enter the sum of a softmax in full precision
@@ -85,7 +84,7 @@ class Blend(Source):
     def weights(self, history: Sequences, *, again: bool) -> dict[str, float]:
         """The weights of the sources for one history, in the order of the sources, without those of weight 0."""
         found = weights_of(self.model, history, again=again)
-        return {name: found[name] for name in ORDER if found.get(name, 0.0) > 0 and name in self.model.parts}
+        return {name: found[name] for name in SOURCES if found.get(name, 0.0) > 0 and name in self.model.parts}
 
     def personal(self, history: Sequences, *, again: bool) -> Row | None:
         """The blended scores of all items, named by the sources that spoke; None when no personal one did."""
@@ -196,19 +195,14 @@ def hidden(history: Sequences, allowed: Allowed, barred: NDArray[np.int64]) -> b
     seen = history.item >= 0
     bought = seen & (history.kind == PURCHASE)
     had = history.item[bought if bought.any() else seen]
-    shown = ~np.isin(had, barred)
     if allowed is not None:
-        shown &= allowed[had]
-    return not shown.any()
+        had = had[allowed[had]]
+    return set(had.tolist()) <= set(barred.tolist())
 
 
 def weights_of(model: Fallback, history: Sequences, *, again: bool) -> Mapping[str, float]:
     """The weights that the default recommender uses for one history."""
-    blend = getattr(model, "_blend", None)
-    if blend is None:
-        return model.mix
-    found: Mapping[str, float] = blend.of("again" if again else "new", int(_blend.buckets(history)[0]))
-    return found
+    return model._blend.of(AGAIN if again else NEW, int(buckets(history)[0]))  # noqa: SLF001 - read by its own room, never written
 
 
 def source_of(model: Recommender, *, index: str, recall: float, histories: Sequences | None) -> Source:

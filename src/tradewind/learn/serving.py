@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import cached_property
 
 import numpy as np
@@ -27,13 +28,14 @@ from tradewind.learn.base import Recommender
 from tradewind.learn.filters import Filters, Request, capped
 from tradewind.learn.sequences import CHANNELS, KINDS, Sequences, kind_codes, lookup
 from tradewind.params import Number, OneOf, Rule, check
-from tradewind.types import Event, Reason, micros
+from tradewind.types import Event, Reason, from_micros
 
 __all__ = ["Answer", "Filters", "Request", "Server"]
 
 KIND = {name: code for code, name in enumerate(KINDS)}
 CHANNEL = {name: code for code, name in enumerate(CHANNELS)}
 BOUGHT = KIND["purchase"]
+START, MICROSECOND = from_micros(0), timedelta(microseconds=1)
 TUNED = 256  # customers whose vectors tune an approximate index
 
 
@@ -163,7 +165,7 @@ class Server:
             offsets=np.array([0, len(item)]),
             item=item,
             kind=np.array([KIND[event.kind] for event in ordered_events], dtype=np.int8),
-            at=np.array([micros(event.at) for event in ordered_events], dtype=np.int64),
+            at=np.array([(event.at - START) // MICROSECOND for event in ordered_events], dtype=np.int64),
             value=np.array([event.value or 0 for event in ordered_events], dtype=np.int64),
             band=lookup(self._band, item),
             category=lookup(self._category, item),
