@@ -199,8 +199,7 @@ class Trials:
 
     def ndcg(self, total: Scores, view: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """NDCG of each customer, [R]; NaN where nothing was wanted."""
-        columns, _ = top_k(np.where(self.open[view][rows], total, -np.inf), min(K, total.shape[1]))
-        hit = np.take_along_axis(self.wanted[rows], np.maximum(columns, 0), axis=1) & (columns >= 0)
+        hit = _hits(np.where(self.open[view][rows], total, -np.inf), self.wanted[rows])
         return ranking.ndcg(hit, self.relevant[view][rows])
 
     def each(self, total: Scores, over: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -264,6 +263,20 @@ class Trials:
     def _gain(self, weights: Weights, parent: Weights, view: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         ours, theirs = (self.ndcg(self.total(each, rows), view, rows) for each in (weights, parent))
         return ours - theirs
+
+
+def _hits(values: Scores, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether each of the first K places, bool [R, K], holds a wanted item; as ``top_k``, and quicker on short rows."""
+    width = values.shape[1]
+    bound = np.partition(values, width - K, axis=1)[:, width - K] if width > K else np.full(len(values), -np.inf, np.float32)
+    row, column = np.nonzero((values >= bound[:, None]) & np.isfinite(values))
+    order = np.lexsort((column, -values[row, column], row))
+    row, column = row[order], column[order]
+    place = np.arange(len(row)) - np.searchsorted(row, row)
+    row, column, place = row[place < K], column[place < K], place[place < K]
+    found = np.zeros((len(values), K), dtype=bool)
+    found[row, place] = wanted[row, column]
+    return found
 
 
 def _mean(values: NDArray[np.float64]) -> float:
