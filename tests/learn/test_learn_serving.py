@@ -209,6 +209,23 @@ def test_events_observed_one_by_one_are_an_update_and_a_fit() -> None:
     assert found.catalogue[found.items[0, 0]] == "i05"
 
 
+def test_strangers_see_what_the_crowd_wants_now() -> None:
+    model = Fallback(blend={"graph": 1.0}).fit(log(), as_of=CUT)
+    serving, nobody = Server(model, log()), past().histories(["nobody"])
+    before = serving.answer([], k=4)
+    assert before.items == tuple(model.items[model.recommend(nobody, k=4).items[0]])
+    allowed = np.array([name not in before.items[:2] for name in model.items])
+    filtered = Server(model, log(), filters=Filters(model.items, stock=dict.fromkeys(before.items[:2], 0)))
+    shown = filtered.answer([], k=4, request=Request(as_of=NOW))
+    right = model.recommend(nobody, k=4, allowed=allowed)
+    assert shown.items == tuple(model.items[right.items[0]])
+    assert shown.sources == tuple(right.sources[0])
+    wave = of(*((f"w{number}", before.items[3], 999 + number % 3) for number in range(500)))
+    model.refresh(wave)
+    assert serving.answer([], k=4).items[0] == before.items[3]
+    assert serving.answer([], k=4).items == tuple(model.items[model.recommend(nobody, k=4).items[0]])
+
+
 def test_an_approximate_index_behind_the_encoder_reads_until_it_has_enough() -> None:
     serving = Server(fitted("transformer"), log(), index="approximate", recall=0.9)
     exact = server("transformer")

@@ -26,6 +26,7 @@ from tradewind.types import Reason
 
 PURCHASE = KINDS.index("purchase")
 SLACK = np.float32(1e-5)  # of the float32 steps after a first pass
+CROWD = 1000  # places of the list for strangers that are kept
 SUMMED = 512  # largest scores that enter the sum of a softmax in full precision
 
 
@@ -77,6 +78,8 @@ class Blend(Source):
             for name, part in model.parts.items()
             if isinstance(part, Deep)
         }
+
+        self._crowd: tuple[tuple[int, ...], Items, Floats, NDArray[np.object_]] | None = None
 
     def prepare(self, history: Sequences, allowed: Allowed, barred: NDArray[np.int64]) -> Prepared:
         return Chain(self, history, again=not hidden(history, allowed, barred))
@@ -139,6 +142,15 @@ class Blend(Source):
         strength = np.where(where, np.maximum(row, 0), 0)
         return (np.log(strength / np.maximum(strength.sum(), 1e-30) + least), where) if where.any() else None
 
+    def crowd(self, history: Sequences) -> tuple[Items, Floats, NDArray[np.object_]]:
+        """What anybody without a history is shown, the first thousand places: kept until a part has learned a later event."""
+        mark = tuple(part.as_of for part in self.model.parts.values())
+        if self._crowd is None or self._crowd[0] != mark:
+            free = np.zeros((1, len(self.model.items)), dtype=bool)
+            items, scores, sources = self.model._rank(history, free, min(CROWD, free.shape[1]))  # noqa: SLF001 - its own chain
+            self._crowd = (mark, items[0], scores[0], sources[0])
+        return self._crowd[1:]
+
     def why(self, history: Sequences, items: Iterable[int], sources: Iterable[str]) -> tuple[tuple[Reason, ...], ...]:
         """As ``Fallback.why``; an encoder that comes first answers for all its items at once."""
         wanted, names = list(items), list(sources)
@@ -167,11 +179,18 @@ class Chain(Prepared):
             if len(items) == k:
                 self._from.update(zip(items.tolist(), self._row.sources(items), strict=True))
                 return items, scores
+        if not (self._history.item >= 0).any():
+            items, scores, sources = self._blend.crowd(self._history)
+            first = np.flatnonzero(_open(items, allowed, barred))[:k]
+            if len(first) == k:
+                return self._kept(items[first], scores[first], sources[first])
         model = self._blend.model
         closed_to = np.zeros(len(model.items), dtype=bool) if allowed is None else ~allowed
         closed_to[barred] = True
         items, scores, sources = (part[0] for part in model._rank(self._history, closed_to[None], k))  # noqa: SLF001 - its own chain
-        items, scores, sources = items[items >= 0], scores[items >= 0], sources[items >= 0]
+        return self._kept(items[items >= 0], scores[items >= 0], sources[items >= 0])
+
+    def _kept(self, items: Items, scores: Floats, sources: NDArray[np.object_]) -> tuple[Items, Floats]:
         self._from.update(zip(items.tolist(), sources.tolist(), strict=True))
         return items, scores
 
@@ -188,6 +207,12 @@ def _either(known: list[NDArray[Any]], count: int) -> NDArray[np.bool_]:
         else:
             found[where] = True
     return found
+
+
+def _open(items: Items, allowed: Allowed, barred: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of some distinct items may be shown."""
+    found = ~np.isin(items, barred)
+    return found if allowed is None else found & allowed[items]
 
 
 def hidden(history: Sequences, allowed: Allowed, barred: NDArray[np.int64]) -> bool:
