@@ -9,7 +9,7 @@ GCE-GNN 54.22 / 19.04. The files hold sessions in the order of their dates, so t
    and LightGBM learns to order what session_knn and item_knn propose (LambdaMART; its trees are counted on 30 % of these sessions). Then
    the models learn again from all training sessions, and the test is ranked once.
 
-    python bench/sessions.py [--quick] [--path FOLDER] [--only order] [--validate] [--candidates 100]
+    python bench/sessions.py [--quick] [--path FOLDER] [--only order] [--validate] [--deep gru]
 
 FOLDER holds diginetica_train_sessions.txt ("item item ...", a session a line) and diginetica_test.txt ("item item ...<tab>answer").
 Settings of the models come from ``--validate``, which ends before the test file is opened. Intervals resample whole sessions.
@@ -31,6 +31,7 @@ import scipy.sparse  # noqa: F401 - loading it is no part of any model's time
 from _harness import ROOT, Harness, clock, peak_mib
 from numpy.typing import NDArray
 
+from tradewind import plugins
 from tradewind.learn._blend import GRID
 from tradewind.learn.als import Als
 from tradewind.learn.base import Recommender
@@ -115,6 +116,9 @@ def main() -> None:
             "--only": {"choices": ("shelf", "order"), "help": "run one half"},
             "--order": {"type": Path, "help": "a file to keep the learned order in, and to read it from when it is there"},
             "--candidates": {"type": int, "default": 100, "help": "items that are ordered for each prefix"},
+            "--deep": {"nargs": "*", "default": [], "help": "deep models to add to the shelf: gru, transformer; long on a CPU"},
+            "--size": {"default": "small", "help": "of the deep models"},
+            "--epochs": {"type": int, "help": "of the deep models, at most"},
             "--days": {"type": float, "default": 145.0, "help": "length of the training period"},
         },
     )
@@ -221,7 +225,8 @@ def judge(bench: Harness, train: Sequences, asked: Asked, mix: Mapping[str, floa
 
 def shelf(bench: Harness, train: Sequences, asked: Asked) -> None:
     """Every model alone on the test."""
-    for name, make in {**SHELF, **NEIGHBOURS}.items():
+    deep = {name: lambda name=name: a_deep(bench, name) for name in bench.arguments.deep}
+    for name, make in {**SHELF, **NEIGHBOURS, **deep}.items():
         with clock() as taken:
             model = make().fit(train, as_of=end(train))
         bench.figure(f"{name}_fit_cpu_s", taken["cpu"])
@@ -232,6 +237,15 @@ def shelf(bench: Harness, train: Sequences, asked: Asked) -> None:
         bench.figure(f"{name}_ms_per_answer", taken["cpu"] * 1e3 / len(lists))
         hit = np.broadcast_to(lists, (len(asked), K)) == asked.wanted[:, None]
         tell(bench, name, np.where(hit.any(axis=1), hit.argmax(axis=1), K), asked)
+
+
+def a_deep(bench: Harness, name: str) -> Recommender:
+    """A deep model under test."""
+    chosen = bench.arguments
+    model: Recommender = plugins.load("learn", name, what="model")(
+        size="tiny" if bench.quick else chosen.size, epochs=2 if bench.quick else chosen.epochs, seed=chosen.seed, weights=VIEWS
+    )
+    return model
 
 
 def tell(bench: Harness, name: str, found: NDArray[np.int64], asked: Asked, *, targets: Mapping[str, float] | None = None) -> None:
