@@ -55,3 +55,23 @@ def test_one_item_leaves_nothing_to_learn(monkeypatch: pytest.MonkeyPatch) -> No
     torch.testing.assert_close(loss, torch.tensor(0.0), atol=1e-6, rtol=0)
     for gradient in gradients:
         torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-5, rtol=0)
+
+
+def test_the_estimated_normaliser_is_right_on_average() -> None:
+    draw = torch.Generator().manual_seed(1)
+    items, wide = 50, 6
+    hidden, table, bias = torch.randn(3, wide, generator=draw), torch.randn(items, wide, generator=draw), torch.randn(items, generator=draw)
+    item, row, weight = torch.tensor([4, 9, 30]), torch.arange(3), torch.ones(3)
+    share = torch.rand(items, generator=draw) ** 3
+    share /= share.sum()
+    logits = hidden @ table.T + bias
+    rest = logits.scatter(1, item[:, None], float("-inf")).exp().sum(dim=1)
+    estimates = []
+    for _ in range(400):
+        uniform = torch.randint(items, (64,), generator=draw)
+        batch = torch.multinomial(share, 64, replacement=True, generator=draw)
+        others = _softmax.negatives(uniform, batch, share)
+        each = [_softmax.sampled_loss(hidden, table, bias, row[k : k + 1], item[k : k + 1], weight[:1], others) for k in range(3)]
+        positive = logits[row, item]
+        estimates.append((torch.stack(each) + positive).exp() - positive.exp())
+    torch.testing.assert_close(torch.stack(estimates).mean(dim=0), rest, rtol=0.05, atol=0)

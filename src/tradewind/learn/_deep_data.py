@@ -55,6 +55,7 @@ class Windows:
     weight: NDArray[np.float32]  # [P]
     start: NDArray[np.int64]
     length: NDArray[np.int64]
+    items: int  # of the catalogue
 
     @classmethod
     def of(cls, log: Sequences, known: NDArray[np.bool_], weights: NDArray[np.float64], *, longest: int) -> Windows:
@@ -68,7 +69,7 @@ class Windows:
         last[log.owner[asked]] = asked + 1 - log.offsets[log.owner[asked]]
         start, length = _cut(log.offsets[:-1], last, longest)
         useful = offsets[start + length] > offsets[start]
-        return cls(codes(log, known), offsets, item, weight.astype(np.float32), start[useful], length[useful])
+        return cls(codes(log, known), offsets, item, weight.astype(np.float32), start[useful], length[useful], len(log.items))
 
     @cached_property
     def _told(self) -> NDArray[np.float64]:
@@ -78,6 +79,21 @@ class Windows:
         """Summed weight of all that is wanted in some windows."""
         start = self.start[index]
         return float((self._told[self.offsets[start + self.length[index]]] - self._told[self.offsets[start]]).sum())
+
+    def wanted(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """All that is wanted in some windows, int64 [Q]."""
+        begin = self.offsets[self.start[index]]
+        counts = self.offsets[self.start[index] + self.length[index]] - begin
+        shift = np.concatenate(([0], np.cumsum(counts)))
+        found: NDArray[np.int64] = self.item[np.arange(shift[-1]) + np.repeat(begin - shift[:-1], counts)]
+        return found
+
+    @cached_property
+    def shares(self) -> NDArray[np.float32]:
+        """How often each item is among what is wanted, float32 [I], sums to one."""
+        counts = np.bincount(self.item, minlength=self.items)
+        found: NDArray[np.float32] = (counts / max(counts.sum(), 1)).astype(np.float32)
+        return found
 
     def batches(self, tokens: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
         """Windows of like length, about ``tokens`` padded events each, in random order: int64 window numbers."""

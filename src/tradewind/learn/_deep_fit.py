@@ -22,7 +22,7 @@ from torch import Tensor
 from tradewind.engine.training import World, agreed, load_checkpoint, save_checkpoint, start_equal, sum_gradients
 from tradewind.learn._deep_data import Windows, gather, grouped
 from tradewind.learn._deep_net import Net, Shape
-from tradewind.learn._softmax import catalogue_loss, halves
+from tradewind.learn._softmax import Negatives, catalogue_loss, halves, negatives, sampled_loss
 
 CELLS = 32_000_000  # logits of one step: bounds memory
 TOKENS = 1024  # padded events of one step at most
@@ -126,7 +126,7 @@ def train(
             save_checkpoint(path, {"mark": mark, **model.state(), "best": best, "done": done, "curve": curve}, place)
     if validate:
         model.mean.load_state_dict(best)
-        done = int(np.argmax(curve)) + 1
+        done = len(curve) - int(np.argmax(curve[::-1]))  # the last of equals, as kept
     return model.mean.eval(), done, curve
 
 
@@ -141,11 +141,11 @@ def epoch(model: Averaged, windows: Windows, plan: Plan, place: World, *, number
     batches = list(windows.batches(tokens, rng))
     for batch in batches:
         total = windows.mass(batch)
-        negatives = torch.randint(net.count, (NEGATIVES,), generator=draw).to(place.device) if plan.sampled else None
+        others = _others(windows, batch, net, draw, place) if plan.sampled else None
         mine = batch[place.share(len(batch))]
         model.optimiser.zero_grad(set_to_none=True)
         if len(mine):
-            loss(net, windows, mine, negatives, place).div(total).backward()  # type: ignore[no-untyped-call]
+            loss(net, windows, mine, others, place).div(total).backward()  # type: ignore[no-untyped-call]
         sum_gradients(net.parameters(), place)
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         model.step(len(batches))
@@ -177,19 +177,23 @@ def go_on(net: Net, windows: Windows, shape: Shape, plan: Plan, place: World, *,
     return model.mean.eval().cpu()
 
 
-def loss(net: Net, windows: Windows, batch: NDArray[np.int64], negatives: Tensor | None, place: World) -> Tensor:
-    """Weighted sum of the cross-entropies of a batch; the softmax runs over all items or over shared uniform negatives."""
+def _others(windows: Windows, batch: NDArray[np.int64], net: Net, draw: torch.Generator, place: World) -> Negatives:
+    """Half of the shared negatives from all items alike, half from what the whole batch wants; the same on every process."""
+    wanted = torch.from_numpy(windows.wanted(batch))
+    picked = wanted[torch.randint(len(wanted), (NEGATIVES // 2,), generator=draw)]
+    uniform = torch.randint(net.count, (NEGATIVES // 2,), generator=draw)
+    found = negatives(uniform, picked, torch.from_numpy(windows.shares))
+    return Negatives(*(part.to(place.device) for part in found))
+
+
+def loss(net: Net, windows: Windows, batch: NDArray[np.int64], others: Negatives | None, place: World) -> Tensor:
+    """Weighted sum of the cross-entropies of a batch; the softmax runs over all items or is estimated from ``others``."""
     events, pairs = windows.padded(batch)
     places, row, item, weight = (torch.from_numpy(part).to(place.device) for part in pairs)
     with torch.autocast("cuda", torch.bfloat16, enabled=place.device.startswith("cuda")):
         hidden = net(torch.from_numpy(events).to(place.device))[places]
-        if negatives is not None:
-            positive = (hidden[row] * net.items[item]).sum(dim=1) + net.bias[item]
-            others = (hidden @ net.items[negatives].T + net.bias[negatives])[row]
-            others = others.masked_fill(negatives == item[:, None], float("-inf"))
-            each = torch.logsumexp(torch.cat((positive[:, None], others), dim=1).float(), dim=1) - positive.float()
-            total: Tensor = (each * weight).sum()
-            return total
+        if others is not None:
+            return sampled_loss(hidden, net.items, net.bias, row, item, weight, others)
     return catalogue_loss(hidden.float(), net.items, net.bias, row, item, weight, half=_half(net))
 
 

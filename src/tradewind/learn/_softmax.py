@@ -8,7 +8,7 @@ arXiv 2411.09009, and of fused linear cross-entropy kernels; written for CPUs an
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,4 +72,36 @@ class CatalogueSoftmax(torch.autograd.Function):
 def catalogue_loss(hidden: Tensor, items: Tensor, bias: Tensor, row: Tensor, item: Tensor, weight: Tensor, *, half: bool) -> Tensor:
     """See :class:`CatalogueSoftmax`."""
     total: Tensor = CatalogueSoftmax.apply(hidden, items, bias, row, item, weight, half)  # type: ignore[no-untyped-call]
+    return total
+
+
+class Negatives(NamedTuple):
+    """Items that stand for the whole catalogue in one step, shared by all its positions.
+
+    ``items`` int64 [S], some of them often; ``expected`` float [S]: log of how often each was to be expected among them.
+    """
+
+    items: Tensor
+    expected: Tensor
+
+
+def negatives(uniform: Tensor, batch: Tensor, share: Tensor) -> Negatives:
+    """``uniform`` draws int64 [U] from all items, ``batch`` int64 [M] of what is wanted; ``share`` float [I]: how often each is wanted."""
+    drawn = torch.cat((uniform, batch))
+    expected = len(uniform) / len(share) + len(batch) * share
+    return Negatives(drawn, expected.log()[drawn])
+
+
+def sampled_loss(hidden: Tensor, items: Tensor, bias: Tensor, row: Tensor, item: Tensor, weight: Tensor, others: Negatives) -> Tensor:
+    """The sum of :class:`CatalogueSoftmax` with its normaliser estimated from ``others``.
+
+    Each negative counts as one over how often it was expected, which makes the estimate of the sum over all other items unbiased.
+    What is wanted is always there, so nothing is taken from its own score (Yi et al. 2019, corrected as in Khrylchenko et al. 2025,
+    arXiv 2507.09331).
+    """
+    positive = (hidden[row] * items[item]).sum(dim=1) + bias[item]
+    scores = (hidden @ items[others.items].T + bias[others.items] - others.expected)[row]
+    scores = scores.masked_fill(others.items == item[:, None], float("-inf"))
+    each = torch.logsumexp(torch.cat((positive[:, None], scores), dim=1).float(), dim=1) - positive.float()
+    total: Tensor = (each * weight).sum()
     return total
