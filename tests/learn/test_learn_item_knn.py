@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -76,7 +78,7 @@ def test_reasons_are_shares_of_the_score() -> None:
 def test_two_steps_reach_the_neighbours_of_neighbours() -> None:
     # tea - cup and cup - pot are neighbours (cosine 1 / 2); nobody had tea and pot together.
     chain = of(("a", "tea", 1), ("a", "cup", 2), ("b", "cup", 1), ("b", "pot", 2))
-    plain = {"shrinkage": 0, "activity": 0, "source": 0.5, "target": 0.5, "recency": 0}
+    plain: dict[str, Any] = {"shrinkage": 0, "activity": 0, "source": 0.5, "target": 0.5, "recency": 0}
     asked = of(("new", "tea", 1))
     scores = {}
     for steps, itself in ((1, 0.0), (2, 0.0), (2, 0.5)):
