@@ -1,8 +1,8 @@
 """What does a visitor look at next? Diginetica, sessions without names, the full catalogue ranked.
 
 The published protocol (SR-GNN's preprocessing): every test session of the last week is asked at every position, the answer is the next
-item, items of the session may come again; P@20 and MRR@20 (0 below place 20), in percent. Published, from papers: SR-GNN 50.73 / 17.59,
-GCE-GNN 54.22 / 19.04. The files hold sessions in the order of their dates, so time is the line's number, spread over ``--days``.
+item, items of the session may come again; P@20 and MRR@20 (0 below place 20), in percent. Published, as remembered, not looked up again: SR-GNN
+50.73 / 17.59, GCE-GNN 54.22 / 19.04. The files hold sessions in the order of their dates, so time is the line's number, spread over ``--days``.
 
 1. Every model of the shelf, learned from all training sessions.
 2. The last 8 % of the training sessions are held out and the models learn from the rest: there the weights of a log-linear blend are found,
