@@ -1,8 +1,9 @@
 """What does a visitor look at next? Diginetica, sessions without names, the full catalogue ranked.
 
 The published protocol (SR-GNN's preprocessing): every test session of the last week is asked at every position, the answer is the next
-item, items of the session may come again; P@20 and MRR@20 (0 below place 20), in percent. Published, as remembered, not looked up again: SR-GNN
-50.73 / 17.59, GCE-GNN 54.22 / 19.04. The files hold sessions in the order of their dates, so time is the line's number, spread over ``--days``.
+item, items of the session may come again; P@20 and MRR@20 (0 below place 20), in percent. Published, as remembered and not looked up
+again: SR-GNN 50.73 / 17.59, GCE-GNN 54.22 / 19.04. The files hold sessions in the order of their dates, so time is the line's number,
+spread over ``--days``.
 
 1. Every model of the shelf, learned from all training sessions.
 2. The last 8 % of the training sessions are held out and the models learn from the rest: there the weights of a log-linear blend are found,
@@ -12,7 +13,8 @@ item, items of the session may come again; P@20 and MRR@20 (0 below place 20), i
     python bench/sessions.py [--quick] [--path FOLDER] [--only order] [--validate] [--deep gru]
 
 FOLDER holds diginetica_train_sessions.txt ("item item ...", a session a line) and diginetica_test.txt ("item item ...<tab>answer").
-Settings of the models come from ``--validate``, which ends before the test file is opened. Intervals resample whole sessions.
+Settings of the models were chosen by their figures on such held-out sessions, which ``--validate``
+prints with the test file closed. Intervals resample whole sessions.
 """
 
 from __future__ import annotations
