@@ -1,9 +1,9 @@
-"""Probabilities that mean what they say: log-odds in, log-odds out, by centred isotonic regression on the latest answers."""
+"""Probabilities that mean what they say: log-odds in, log-odds out, learned from the latest answers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from tradewind.learn.response import centred_isotonic
 
 Values = NDArray[np.float64]
+KINDS = ("level", "line", "isotonic")
+FOLDS = 5
 EDGE = 1e-9  # no probability is nearer to 0 or 1
 FEW = 25  # answers of each kind that a group of scores holds on average: fewer would be noise that the ends follow
 
@@ -30,43 +32,81 @@ def chance(log_odds: Values) -> Values:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Straight lines between the centres of isotonic blocks (Oron and Flournoy 2017), in log-odds; slope 1 beyond the ends.
+    """Log-odds in, log-odds out: straight lines between the points (``score``, ``rate``), ``slope`` beyond them.
 
-    So it never reorders what it does not have to: beyond the centres, where the method itself would go flat, scores stay apart.
+    ``fit`` tries three in order of how much they bend: another level (s + b), Platt's line (a s + b, 2000), and centred isotonic regression
+    (Oron and Flournoy 2017), and keeps the one with the smallest cross-validated log loss: with few answers isotonic steps are noise
+    that a model trained by log loss does not deserve. Isotonic goes on with slope 1 beyond its ends, so that the order stays.
     """
 
+    kind: str
     score: Values
     rate: Values
+    slope: float
 
     @classmethod
-    def fit(cls, score: Values, y: Values, weight: Values | None = None) -> Self:
+    def fit(cls, score: Values, y: Values, weight: Values | None = None) -> Calibration:
         """``score`` log-odds [N], ``y`` 0 or 1; ``weight`` the share of answers that are known by now (see ``Delay``)."""
-        groups = max(1, int(min(y.sum(), len(y) - y.sum())) // FEW)
-        order = np.argsort(score, kind="stable")
-        group = np.empty(len(score), np.int64)
-        group[order] = np.arange(len(score)) * groups // len(score)
-        mean = odds(np.bincount(group, weights=chance(score)) / np.bincount(group))
-        centres = centred_isotonic(mean[group], y, weight)
-        found = cls(centres[:, 0], odds(centres[:, 1]))
-        return cls(found.score, found.rate + _level(found(score), y, weight))
+        known = np.ones(len(y)) if weight is None else weight
+        fold = np.arange(len(y)) % FOLDS
+        losses = dict.fromkeys(KINDS, 0.0)
+        for number in range(FOLDS):
+            mine, rest = fold == number, fold != number
+            if not 0 < y[rest].sum() < rest.sum():
+                continue
+            for kind in KINDS:
+                told = cls.of(kind, score[rest], y[rest], known[rest])(score[mine])
+                losses[kind] += float((known[mine] * np.logaddexp(0, told) - y[mine] * told).sum())
+        return cls.of(min(KINDS, key=lambda kind: losses[kind]), score, y, known)
+
+    @classmethod
+    def of(cls, kind: str, score: Values, y: Values, known: Values) -> Calibration:
+        """One of ``KINDS``."""
+        if kind == "isotonic":
+            centres = _centres(score, y, known)
+            found = cls(kind, centres[:, 0], odds(centres[:, 1]), 1.0)
+            return cls(kind, found.score, found.rate + _level(found(score), y, known), 1.0)
+        slope = _slope(score, y, known) if kind == "line" else 1.0
+        return cls(kind, np.zeros(1), np.array([_level(slope * score, y, known)]), slope)
 
     def __call__(self, score: Values) -> Values:
         """Calibrated log-odds [N]."""
         beyond = score - np.clip(score, self.score[0], self.score[-1])
-        found: Values = np.interp(score, self.score, self.rate) + beyond
+        found: Values = np.interp(score, self.score, self.rate) + self.slope * beyond
         return found
 
     def to_json(self) -> dict[str, Any]:
-        return {"score": self.score.tolist(), "rate": self.rate.tolist()}
+        return {"kind": self.kind, "score": self.score.tolist(), "rate": self.rate.tolist(), "slope": self.slope}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Self:
-        return cls(np.asarray(value["score"], np.float64), np.asarray(value["rate"], np.float64))
+    def from_json(cls, value: dict[str, Any]) -> Calibration:
+        return cls(value["kind"], np.asarray(value["score"], np.float64), np.asarray(value["rate"], np.float64), float(value["slope"]))
 
 
-def _level(score: Values, y: Values, weight: Values | None) -> float:
+def _centres(score: Values, y: Values, known: Values) -> Values:
+    """Centres (log-odds, rate) of isotonic blocks over groups of scores that hold some ``FEW`` answers of each kind."""
+    groups = max(1, int(min(y.sum(), len(y) - y.sum())) // FEW)
+    order = np.argsort(score, kind="stable")
+    group = np.empty(len(score), np.int64)
+    group[order] = np.arange(len(score)) * groups // len(score)
+    mean = odds(np.bincount(group, weights=chance(score)) / np.bincount(group))
+    return centred_isotonic(mean[group], y, known)
+
+
+def _slope(score: Values, y: Values, known: Values) -> float:
+    """Slope of the logistic regression of the answers on the score, by Newton's method; never below a twentieth."""
+    x = np.column_stack([score, np.ones(len(score))])
+    found = np.array([1.0, 0.0])
+    for _ in range(25):
+        p = chance(x @ found)
+        curve = (x * (known * p * (1 - p))[:, None]).T @ x + 1e-6 * np.eye(2)
+        step = np.linalg.solve(curve, x.T @ (y - known * p))
+        found = found + np.clip(step, -1, 1)
+    return max(float(found[0]), 0.05)
+
+
+def _level(score: Values, y: Values, known: Values) -> float:
     """What to add to log-odds so that as many answers are predicted as there are: straight lines between centres bend the total."""
-    known = np.ones(len(y)) if weight is None else weight
     low, high = -20.0, 20.0
     for _ in range(60):
         middle = (low + high) / 2
