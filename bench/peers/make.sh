@@ -1,6 +1,9 @@
 #!/bin/sh
-# Makes bench/peers/.venv: the libraries that benchmarks compare with, away from our own environment.
+# Makes the environments of bench/peers: the libraries that benchmarks compare with, away from our own.
 set -eu
 cd "$(dirname "$0")"
 "${PYTHON:-python3.11}" -m venv .venv
 .venv/bin/python -m pip install --quiet "implicit==0.7.3"
+# RecTools asks for an older numpy than ours and gets an environment of its own.
+"${PYTHON:-python3.11}" -m venv .venv-rectools
+.venv-rectools/bin/python -m pip install --quiet "rectools[torch]==0.19.0" "torch==2.13.0"
