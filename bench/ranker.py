@@ -273,7 +273,8 @@ def _tuned_on_lists(rows: Rows, shares: dict[str, Any]) -> dict[str, float]:
     weights = {name: float(name == start) for name in some}
     for _ in range(2):
         for name in some:
-            weights = max(({**weights, name: step} for step in GRID), key=reached)
+            trials = [{**weights, name: step} for step in GRID]
+            weights = max((trial for trial in trials if any(trial.values())), key=reached)
     return weights
 
 

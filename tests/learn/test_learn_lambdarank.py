@@ -115,3 +115,19 @@ def test_ndcg_is_the_textbooks() -> None:
     found = (4 / np.log2(3) + 1 / np.log2(4)) / (4 / np.log2(2) + 1 / np.log2(3))
     np.testing.assert_allclose(ndcg(score, gain, request), [found, 1.0])
     np.testing.assert_array_equal(ranks(score, request), [1, 2, 3, 2, 1])
+    # Ties are a random order, not the order of the rows.
+    tied = np.zeros(5)
+    np.testing.assert_array_equal(ranks(tied, request), [1, 1, 1, 1, 1])
+    mean = (1 + 1 / np.log2(3) + 1 / 2) / 3
+    np.testing.assert_allclose(ndcg(tied, gain, request), [5 * mean / (4 + 1 / np.log2(3)), 1.0])
+    halves = np.array([1.0, 1.0, 2.0, 0.0, 0.0])
+    np.testing.assert_array_equal(ranks(halves, request), [2, 2, 1, 1, 1])
+    found = (1 + 4 * (1 / np.log2(3) + 1 / 2) / 2) / (4 + 1 / np.log2(3))
+    np.testing.assert_allclose(ndcg(halves, gain, request), [found, 1.0])
+
+
+def test_the_order_of_the_rows_says_nothing() -> None:
+    shown, log = world(people=500)
+    model = LambdaRank(min_leaf=20).fit(shown, log, sources(log), as_of=END)
+    order = np.random.default_rng(0).permutation(shown.num_rows)
+    np.testing.assert_array_equal(model.score(shown.take(order), log), model.score(shown, log)[order])

@@ -197,27 +197,44 @@ class LambdaRank:
 
 
 def ranks(score: NDArray[Any], request: NDArray[np.int64]) -> Values:
-    """Rank of each row within its list by score, 1 the best; ties in the order given."""
-    order = np.lexsort((np.arange(len(score)), -score, request))
-    listed = request[order]
-    starts = np.flatnonzero(np.concatenate(([True], listed[1:] != listed[:-1]))) if len(listed) else np.empty(0, np.int64)
-    size = np.diff(np.append(starts, len(listed)))
+    """1 + how many rows of the same list have a higher score: ties share the best rank, so that the order given says nothing."""
+    order = np.lexsort((-score, request))
+    first, _ = _ties(score[order], request[order])
     found = np.empty(len(score))
-    found[order] = np.arange(len(score)) - np.repeat(starts, size) + 1
+    found[order] = first
     return found
 
 
 def ndcg(score: NDArray[Any], gain: NDArray[np.int64], request: NDArray[np.int64]) -> Values:
     """NDCG of each list (in the order of the list numbers) over all its items; 1 where nothing was clicked.
 
-    ``gain`` is 0, 1 (click) or 2 (click and purchase), worth ``GAIN``.
+    ``gain`` is 0, 1 (click) or 2 (click and purchase), worth ``GAIN``. Ties count as a random order (McSherry and Najork 2008).
     """
     worth = np.asarray(GAIN, dtype=np.float64)[gain]
-    got = worth / np.log2(ranks(score, request) + 1)
-    best = worth / np.log2(ranks(worth, request) + 1)
     _, which = np.unique(request, return_inverse=True)
-    top, bottom = np.bincount(which, weights=got), np.bincount(which, weights=best)
+    top, bottom = (np.bincount(which, weights=worth * _discounts(by, request)) for by in (score, worth))
     return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), 1.0)
+
+
+def _discounts(score: NDArray[Any], request: NDArray[np.int64]) -> Values:
+    """1 / log2(1 + rank), averaged over the ranks that tied rows share."""
+    order = np.lexsort((-score, request))
+    first, last = _ties(score[order], request[order])
+    total = np.concatenate(([0.0], np.cumsum(1 / np.log2(np.arange(2, last.max(initial=1) + 2)))))
+    found = np.empty(len(score))
+    found[order] = (total[last] - total[first - 1]) / (last - first + 1)
+    return found
+
+
+def _ties(score: NDArray[Any], request: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last rank (from 1) of the run of equal scores of each row; rows sorted by list, then falling score."""
+    listed = np.concatenate(([True], request[1:] != request[:-1])) if len(score) else np.empty(0, bool)
+    run = listed | np.concatenate(([True], score[1:] != score[:-1])) if len(score) else listed
+    starts, runs = np.flatnonzero(listed), np.flatnonzero(run)
+    size = np.diff(np.append(runs, len(score)))
+    begin = starts[np.cumsum(listed)[runs] - 1] if len(runs) else runs
+    first = runs - begin + 1
+    return np.repeat(first, size), np.repeat(first + size - 1, size)
 
 
 def compared(score: NDArray[Any], base: NDArray[Any], gain: NDArray[np.int64], request: NDArray[np.int64], *, seed: int) -> Estimate:
