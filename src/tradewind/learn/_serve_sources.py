@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from tradewind.learn._quantised import STRIPE, closed, shortlist
 from tradewind.learn.base import Recommender
 from tradewind.learn.graph import Graph
 from tradewind.learn.index import Approximate, Exact, Index
-from tradewind.learn.sequences import Sequences
+from tradewind.learn.sequences import EVENT_ARRAYS, Sequences
 from tradewind.types import Reason
 
 if TYPE_CHECKING:
@@ -199,11 +200,17 @@ class Encoder(Source):
             return ((),) * len(wanted)
         rows, level = self._vectors[wanted], self._bias[wanted]
         whole = rows @ state + level
-        falls = np.empty((len(places), len(wanted)), np.float32)
-        for number, place in enumerate(places):
-            without = self.state(history.keep(np.arange(len(history.at)) != place))
-            falls[number] = np.abs(whole) + 1 if without is None else whole - (rows @ without + level)
+        falls = np.abs(whole)[None] + 1  # without its only telling event, a history tells nothing
+        if len(places) > 1:
+            falls = whole - (self._without(history, places) @ rows.T + level)
         return tuple(self._told(history, places, falls[:, column]) if self.trained[item] else () for column, item in enumerate(wanted))
+
+    def _without(self, history: Sequences, places: NDArray[np.int64]) -> Floats:
+        """The customer's vector without the event at each of ``places``, float32 [P, dim]."""
+        rest = [np.delete(np.arange(len(history.at)), place) for place in places]
+        arrays = {name: getattr(history, name)[np.concatenate(rest)] for name in EVENT_ARRAYS}
+        offsets = np.arange(len(places) + 1) * (len(history.at) - 1)
+        return self.states(replace(history, customers=np.repeat(history.customers, len(places)), offsets=offsets, **arrays))
 
     def _told(self, history: Sequences, places: NDArray[np.int64], falls: Floats) -> tuple[Reason, ...]:
         order = np.argsort(-falls, kind="stable")
