@@ -1,8 +1,9 @@
 """How good are probabilities of click and purchase, and is the deep ranker better than LightGBM?
 
 1. A simulated shop whose every probability is known (``_ranker_world.py``): the last 7 days are the test. "truth" is the row of the true
-   probabilities: no model can beat its AUC except by luck, and its calibration error is the noise that the test's size leaves. Models are
-   compared at the shown positions; the effect of the place is read off with all else equal and stands beside the true one.
+   probabilities: no model can beat its AUC except by luck, and its calibration error is the noise that the test's size leaves; "ece against
+   truth" is the error without that noise. Models are compared at the shown positions; the effect of the place is read off with all else
+   equal and stands beside the true one.
 2. LambdaRank over the scores of popular, graph and user_knn, learned from the same shown lists, against the log-linear blend of the
    same sources: weights tuned on events (what ``fallback`` does) and, harder, weights tuned on the same shown lists. Judged by what
    would have been clicked and bought had everything stood on the first place (drawn from the truth): NDCG within the last 7 days' lists.
@@ -156,6 +157,9 @@ def compare(
             said[label, what] = p
             report(bench, f"{name}_{label}_{what}", y, p, customers, draws, judge=truth is not None)
             bench.figure(f"{name}_{label}_{what}_ece_before", calibration_error(y, before, np.ones(len(y))))
+            for when, each in (("before", before), ("after", p)):
+                if truth is not None:
+                    bench.figure(f"{name}_{label}_{what}_ece_against_truth_{when}", calibration_error(truth[what], each, np.ones(len(y))))
     for what, y in labels.items():
         for metric, function in (("auc", auc), ("log_loss", log_loss)):
             difference = gain(function, y, said["deep", what], said["trees", what], customers, seed=seed, draws=draws)

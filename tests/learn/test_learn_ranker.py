@@ -271,6 +271,13 @@ def test_calibration_repairs_what_is_off_and_keeps_the_order() -> None:
     assert (np.diff(found[order]) >= 0).all()
     ends = repaired(np.array([-60.0, -50.0, 50.0, 60.0]))
     assert ends[0] < ends[1] < ends[2] < ends[3]
+    assert repaired.kind == "line"
+    assert Calibration.fit(truth + 1, y).kind == "level"
+    bent = Calibration.fit(np.where(truth > -2, 3 * truth + 4, truth), y)
+    assert bent.kind == "isotonic"
+    assert np.abs(chance(bent(np.where(truth > -2, 3 * truth + 4, truth))) - chance(truth)).mean() < 0.01
+    few = Calibration.of("isotonic", said[:400], y[:400], np.ones(400))
+    assert chance(few(said[:400])).sum() == pytest.approx(y[:400].sum(), rel=1e-6)
     few = Calibration.fit(said[:400], y[:400])  # two or three groups: the total must be right all the same
     assert chance(few(said[:400])).sum() == pytest.approx(y[:400].sum(), rel=1e-6)
     half = Calibration.fit(truth[:40_000], y[:40_000] * (rng.random(40_000) < 0.5), np.full(40_000, 0.5))

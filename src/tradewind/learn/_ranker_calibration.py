@@ -13,6 +13,7 @@ from tradewind.learn.response import centred_isotonic
 Values = NDArray[np.float64]
 KINDS = ("level", "line", "isotonic")
 FOLDS = 5
+ERRORS = 2.0  # standard errors by which more bends must be better
 EDGE = 1e-9  # no probability is nearer to 0 or 1
 FEW = 25  # answers of each kind that a group of scores holds on average: fewer would be noise that the ends follow
 
@@ -35,8 +36,9 @@ class Calibration:
     """Log-odds in, log-odds out: straight lines between the points (``score``, ``rate``), ``slope`` beyond them.
 
     ``fit`` tries three in order of how much they bend: another level (s + b), Platt's line (a s + b, 2000), and centred isotonic regression
-    (Oron and Flournoy 2017), and keeps the one with the smallest cross-validated log loss: with few answers isotonic steps are noise
-    that a model trained by log loss does not deserve. Isotonic goes on with slope 1 beyond its ends, so that the order stays.
+    (Oron and Flournoy 2017). More bends must have the smaller cross-validated log loss by ``ERRORS`` standard errors: isotonic steps
+    follow the noise of the latest answers, which a model trained by log loss does not deserve. Isotonic goes on with slope 1 beyond
+    its ends, so that the order stays.
     """
 
     kind: str
@@ -49,15 +51,20 @@ class Calibration:
         """``score`` log-odds [N], ``y`` 0 or 1; ``weight`` the share of answers that are known by now (see ``Delay``)."""
         known = np.ones(len(y)) if weight is None else weight
         fold = np.arange(len(y)) % FOLDS
-        losses = dict.fromkeys(KINDS, 0.0)
+        losses = {kind: np.zeros(len(y)) for kind in KINDS}
         for number in range(FOLDS):
             mine, rest = fold == number, fold != number
             if not 0 < y[rest].sum() < rest.sum():
                 continue
             for kind in KINDS:
                 told = cls.of(kind, score[rest], y[rest], known[rest])(score[mine])
-                losses[kind] += float((known[mine] * np.logaddexp(0, told) - y[mine] * told).sum())
-        return cls.of(min(KINDS, key=lambda kind: losses[kind]), score, y, known)
+                losses[kind][mine] = known[mine] * np.logaddexp(0, told) - y[mine] * told
+        best = KINDS[0]
+        for kind in KINDS[1:]:
+            gain = losses[best] - losses[kind]
+            if gain.sum() > ERRORS * np.sqrt(len(y)) * gain.std():
+                best = kind
+        return cls.of(best, score, y, known)
 
     @classmethod
     def of(cls, kind: str, score: Values, y: Values, known: Values) -> Calibration:
