@@ -8,7 +8,8 @@
    the hybrid to each, with bootstrap intervals; customers without a history and items never seen before apart. Epochs and weights
    are chosen on a validation inside the time before the cut. "all" counts what is bought again, "new" does not; where nobody takes
    a thing twice (ml100k) only "new" is judged. The Transformer is "tiny" with at most 6 epochs, and left out of
-   completejourney, whose catalogue of 92,331 items is too large for two shared cores (--size with --on trains it all the same).
+   completejourney, whose catalogue of 92,331 items is too large for two shared cores (--size with --on trains it all the same); so
+   are vectors of its texts: content is measured where --sources names it, and by bench/cold_items.py.
 
     python bench/recommend.py [--quick] [--path Sports_and_Outdoors.txt] [--only time] [--on ml100k] [--shop FOLDER] [--size tiny]
 """
@@ -150,8 +151,7 @@ def shelf(bench: Harness, name: str, hybrid: Fallback, past: Sequences, cut: dat
     yield hybrid
     yield from hybrid.parts.values()
     for source in (*SOURCES, "category"):
-        described = source != "content" or bool(past.catalogue.texts) or len(past.categories) > 0
-        if source not in hybrid.parts and source != "transformer" and described:
+        if source not in hybrid.parts and source not in {"transformer", "content"}:
             with clock() as taken:
                 model: Recommender = plugins.load("learn", source)().fit(past, as_of=cut)
             bench.figure(f"{name}_{source}_fit_cpu_s", taken["cpu"])
