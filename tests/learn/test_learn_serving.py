@@ -209,6 +209,20 @@ def test_events_observed_one_by_one_are_an_update_and_a_fit() -> None:
     assert found.catalogue[found.items[0, 0]] == "i05"
 
 
+def test_an_item_that_joins_is_served_at_once_and_behind_filters_when_they_know_it() -> None:
+    model = Graph().fit(log(), as_of=CUT)
+    free, strict = Server(model, log(), diversity=0.3), Server(model, log(), filters=Filters(model.items, brand={"i01": "b"}))
+    request = Request(as_of=NOW, per_brand=3)
+    events = [Event("1", NOW, "purchase", "test", item="brand new")]
+    assert len(free.answer(events, k=3)) == 0
+    for number, item in enumerate(("brand new", "i01", "newer", "i02")):
+        model.observe("ann", item, at=NOW + timedelta(hours=number))
+    assert set(free.answer(events, k=5).items) == {"i01", "newer", "i02"}
+    assert set(strict.answer(events, k=5, request=request).items) == {"i01", "i02"}
+    knows = Server(model, log(), filters=Filters(model.items, brand={"newer": "b"}))
+    assert set(knows.answer(events, k=5, request=request).items) == {"i01", "newer", "i02"}
+
+
 def test_strangers_see_what_the_crowd_wants_now() -> None:
     model = Fallback(blend={"graph": 1.0}).fit(log(), as_of=CUT)
     serving, nobody = Server(model, log()), past().histories(["nobody"])

@@ -42,9 +42,9 @@ class Request:
 class Filters:
     """Bitmaps over ``items`` (object [I], an index's or a model's catalogue).
 
-    ``stock`` units; ``from_at`` and ``until_at`` microseconds (sold from, inclusive, until, exclusive); ``regions`` names per item
-    (empty: everywhere); ``min_age`` years; ``margin`` minor units a piece; ``brand`` names; ``consumable`` bools. Each is a mapping
-    from item id to value; an item that is missing has none. Items that ``items`` does not hold are refused.
+    By item id: ``stock`` units; ``sold`` from (inclusive) and until (exclusive), None for open ends; ``regions`` where it is sold
+    (empty: everywhere); ``min_age`` years; ``margin`` minor units a piece; ``brand`` its name; ``consumable`` lists items that may be
+    bought again. An item that is missing has none. An item that joins the catalogue later is not shown before filters know it.
 
     Raises
     ------
@@ -116,7 +116,10 @@ class Filters:
 
     def bought(self, items: NDArray[np.int64], request: Request) -> NDArray[np.int64]:
         """The item numbers among ``items`` (all that the customer bought) that must not come back."""
-        return np.empty(0, np.int64) if request.again else np.unique(items[~self.consumable[items]])
+        if request.again:
+            return np.empty(0, np.int64)
+        known = np.append(self.consumable, False)[np.minimum(items, len(self.consumable))]
+        return np.unique(items[~known])
 
     def _checked(self, request: Request) -> None:
         values = {"age": request.age, "min_margin": request.min_margin, "per_brand": request.per_brand}

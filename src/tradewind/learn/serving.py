@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,8 +118,9 @@ class Server:
 
     def _learn_items(self, log: Sequences | None) -> None:
         model = self.model
-        self._code = {name: code for code, name in enumerate(model.items)}
-        self._category, self._band = np.full(len(model.items), -1, np.int32), np.full(len(model.items), -1, np.int8)
+        self._code: dict[str, int] = {}
+        self._category, self._band = np.empty(0, np.int32), np.empty(0, np.int8)
+        self._grow()
         if log is None:
             return
         item = recode(log.item, log.items, self._code)
@@ -127,6 +129,13 @@ class Server:
             told = np.flatnonzero((item >= 0) & (values >= 0))
             told = told[np.argsort(log.at[told], kind="stable")]
             target[item[told]] = values[told]  # the last write of each item wins
+
+    def _grow(self) -> None:
+        """Items that joined the model's catalogue since: their category and price band are unknown."""
+        before, now = len(self._code), len(self.model.items)
+        if before < now:
+            self._code |= {name: before + code for code, name in enumerate(self.model.items[before:])}
+            self._category, self._band = widened(self._category, now, -1), widened(self._band, now, -1)
 
     # ---- requests --------------------------------------------------------------------------------------------------
 
@@ -153,6 +162,7 @@ class Server:
 
     def history(self, events: Sequence[Event], *, customer: str = "") -> Sequences:
         """Events as one history over the model's own vocabularies, in order of time."""
+        self._grow()
         ordered_events = sorted(events, key=lambda event: event.at)
         for event in ordered_events:
             if event.kind not in KIND:
@@ -226,6 +236,7 @@ class Server:
     # ---- how -------------------------------------------------------------------------------------------------------
 
     def _aligned(self, history: Sequences) -> Sequences:
+        self._grow()
         if not same(history.items, self.model.items):
             history = replace(history, items=self.model.items, item=recode(history.item, history.items, self._code))
         if not same(history.categories, self.model.categories):
@@ -253,7 +264,7 @@ class Server:
             raise InputError("This server has filters, so it must know the time and the customer: pass request=Request(as_of=...).")
         bought = row.item[(row.kind == BOUGHT) & (row.item >= 0)].astype(np.int64)
         barred = np.concatenate((barred, self.filters.bought(bought, request)))
-        return self.filters.allowed(request), barred, request.per_brand
+        return widened(self.filters.allowed(request), len(self.model.items), False), barred, request.per_brand
 
     def _search(
         self, prepared: Prepared, k: int, allowed: Allowed, barred: NDArray[np.int64], brand_most: int | None
@@ -265,7 +276,7 @@ class Server:
             open_now = allowed if still is None else still if allowed is None else allowed & still
             return prepared.best(n, open_now, np.concatenate((barred, np.array(taken, np.int64))))
 
-        return capped(search, k, brand=self.filters.brand, most=brand_most)
+        return capped(search, k, brand=widened(self.filters.brand, len(self.model.items), -1), most=brand_most)
 
     def _reranked(self, prepared: Prepared, row: Sequences, items: Items, scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         """Places of the shortlist, calibrated to the history's categories first, then spread out."""
@@ -281,3 +292,8 @@ class Server:
             vectors = prepared.vectors(items[places])
             places = places[rerank.mmr(relevance, k, dial=self.diversity, vectors=vectors, category=shelf[places])]
         return places[:k]
+
+
+def widened(values: NDArray[Any], size: int, fill: object) -> NDArray[Any]:
+    """``values`` with ``fill`` behind up to ``size``; the same object when it is as long already."""
+    return values if len(values) == size else np.concatenate((values, np.full(size - len(values), fill, values.dtype)))
