@@ -358,7 +358,8 @@ def work(folder: str, name: str, seconds: str, *, dim: int, seed: int) -> None:
         "reasons_ms": reasons.tolist(),
         "cold_ms": cold.tolist(),
     }
-    print(json.dumps(answer | {"mib": peak_mib()}))
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    print(json.dumps(answer | {"mib": resident}))
 
 
 def campaign(bench: Harness, model: Recommender, log: Sequences) -> None:
