@@ -81,6 +81,10 @@ class Blend(Source):
 
         self._crowd: tuple[tuple[int, ...], Items, Floats, NDArray[np.object_]] | None = None
 
+    def warm(self) -> None:
+        for encoder in self.encoders.values():
+            encoder.exact.search(np.zeros(encoder.exact.vectors.shape[1], np.float32), 1)
+
     def prepare(self, history: Sequences, allowed: Allowed, barred: NDArray[np.int64]) -> Prepared:
         return Chain(self, history, again=not hidden(history, allowed, barred))
 

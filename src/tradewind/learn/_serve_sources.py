@@ -108,6 +108,9 @@ class Source:
     def __init__(self, model: Recommender) -> None:
         self.model = model
 
+    def warm(self) -> None:
+        """Build what requests need, so that none of them waits for it."""
+
     def prepare(self, history: Sequences, allowed: Allowed, barred: NDArray[np.int64]) -> Prepared:  # noqa: ARG002 - a blend looks at both
         """One history (one row over the model's own vocabularies) made ready; ``allowed`` and ``barred`` say what the list is for."""
         return Row(self.model.score(history)[0], self.model.name)
@@ -146,6 +149,9 @@ class Encoder(Source):
         """Whether the last position alone is computed, and not the whole network."""
         return self._lean is not None
 
+    def warm(self) -> None:
+        self.index.search(np.zeros(self._vectors.shape[1], np.float32), 1)
+
     @cached_property
     def exact(self) -> Exact:
         """The index that scans all items."""
@@ -153,7 +159,7 @@ class Encoder(Source):
 
     @cached_property
     def index(self) -> Index:
-        """The index that requests are answered from; built when first needed."""
+        """The index that requests are answered from."""
         kind, recall, histories = self._wanted
         if kind == "exact" or (kind == "auto" and len(self._vectors) <= MANY):
             return self.exact

@@ -108,6 +108,7 @@ class Server:
         self._learn_items(log)
         sample = None if log is None else log.rows(np.flatnonzero(log.lengths > 0)[:: max(1, len(log) // TUNED)][:TUNED])
         self.source = source_of(model, index=index, recall=recall, histories=sample)
+        self.source.warm()
 
     def _threads(self, threads: int) -> None:
         try:
