@@ -61,6 +61,7 @@ def main() -> None:
             "--dropout": {"type": float, "help": "its dropout; by default what the model chooses"},
             "--epochs": {"type": int, "default": 60, "help": "its epochs at most"},
             "--threads": {"type": int, "default": 1, "help": "its threads"},
+            "--device": {"default": "cpu", "choices": ("cpu", "cuda"), "help": "where deep models train"},
             "--deep": {"nargs": "*", "choices": ("gru", "lstm", "cnn"), "default": (), "help": "deep models beside it, one seed each"},
             "--only": {"choices": ("strict",), "help": "leave out the refreshed half"},
         },
@@ -157,6 +158,7 @@ def deep(bench: Harness, name: str, *, seed: int, epochs: int | None = None, ear
         dropout=chosen.dropout,
         seed=seed,
         threads=chosen.threads,
+        device=chosen.device,
         early_stopping=early_stopping,
     )
     return model
