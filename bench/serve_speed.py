@@ -293,7 +293,11 @@ def kept(folder: Path, model: Recommender) -> Sequences:
 def encoder(bench: Harness, model: Recommender, log: Sequences) -> None:
     """The encoder alone on 50 events, as served and as the network itself runs it."""
     server = Server(model, log)
-    rows = [server.history(events) for events in histories(log, 100, 1)]
+    asked_for = histories(log, 100, 1)
+    rows = [server.history(events) for events in asked_for]
+    taken = times(lambda events: server.answer(events, k=10), asked_for * 5)
+    bench.figure("transformer_one_process_p50_ms", float(np.median(taken)))
+    bench.figure("transformer_one_process_best_ms", float(taken.min()))
     bench.figure("encoder_lean", bool(server.source.lean))
     taken = times(server.source.state, rows * 5)
     bench.figure("encoder_p50_ms", float(np.median(taken)), target=("<=", 0.4))

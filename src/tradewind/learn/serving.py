@@ -27,7 +27,7 @@ from tradewind.learn._serve_sources import Allowed, Encoder, Items, Prepared
 from tradewind.learn._signal import ordered, recode, same
 from tradewind.learn.base import Recommender
 from tradewind.learn.filters import Filters, Request, capped
-from tradewind.learn.sequences import CHANNELS, KINDS, Sequences, kind_codes, lookup
+from tradewind.learn.sequences import CHANNELS, KINDS, Sequences, kind_codes
 from tradewind.params import Number, OneOf, Rule, check
 from tradewind.types import Event, Reason, from_micros
 
@@ -120,7 +120,8 @@ class Server:
     def _learn_items(self, log: Sequences | None) -> None:
         model = self.model
         self._code: dict[str, int] = {}
-        self._category, self._band = np.empty(0, np.int32), np.empty(0, np.int8)
+        # One place more than items, so that item -1 has category and band -1 without a copy of the table.
+        self._category, self._band = np.full(1, -1, np.int32), np.full(1, -1, np.int8)
         self._grow()
         if log is None:
             return
@@ -136,7 +137,7 @@ class Server:
         before, now = len(self._code), len(self.model.items)
         if before < now:
             self._code |= {name: before + code for code, name in enumerate(self.model.items[before:])}
-            self._category, self._band = widened(self._category, now, -1), widened(self._band, now, -1)
+            self._category, self._band = widened(self._category, now + 1, -1), widened(self._band, now + 1, -1)
 
     # ---- requests --------------------------------------------------------------------------------------------------
 
@@ -178,8 +179,8 @@ class Server:
             kind=np.array([KIND[event.kind] for event in ordered_events], dtype=np.int8),
             at=np.array([(event.at - START) // MICROSECOND for event in ordered_events], dtype=np.int64),
             value=np.array([event.value or 0 for event in ordered_events], dtype=np.int64),
-            band=lookup(self._band, item),
-            category=lookup(self._category, item),
+            band=self._band[item],
+            category=self._category[item],
             channel=np.array([CHANNEL.get(event.channel or "", -1) for event in ordered_events], dtype=np.int8),
         )
 
