@@ -31,7 +31,7 @@ Items = NDArray[np.int32]
 Allowed = NDArray[np.bool_] | None
 Rescore = Callable[[NDArray[np.int64]], Floats]
 EXACT = np.zeros(1, np.float32)
-TOKENS = 1024  # events encoded at once: what they make stays in the cache
+TOKENS = 4096  # events encoded at once
 MANY = 300_000  # items above which an index is approximate unless it is told otherwise
 
 

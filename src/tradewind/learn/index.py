@@ -42,8 +42,8 @@ __all__ = ["Approximate", "Exact", "Found", "Index"]
 
 Allowed = NDArray[np.bool_] | None
 Barred = NDArray[np.int64] | None
-QUERIES = 32  # of one pass over the items in a batch, at most
-SCORES = 4_000_000  # of one such pass, at most: bounds memory
+QUERIES = 64  # of one pass over the items in a batch, at most
+SCORES = 8_000_000  # of one such pass, at most: bounds memory
 FEW = 10_000  # allowed items up to which all of them are scored
 
 

@@ -192,7 +192,7 @@ class Server:
         if len(history) != 1:
             raise InputError(f"serve: give one history; got {len(history)}. For many at once use campaign().")
         row = self._aligned(history)
-        allowed, barred, brand_most = self._limits(row, request, exclude_seen)
+        allowed, barred, brand_most = self._limits(row.item, row.kind, request, exclude_seen)
         prepared = self.source.prepare(row, allowed, barred)
         count = len(self.model.items)
         reranked = self.diversity > 0 or self.calibration > 0
@@ -222,7 +222,8 @@ class Server:
         if plain and isinstance(self.source, Encoder):
             told = np.bincount(rows.owner[(rows.item >= 0) & self.source.trained[np.maximum(rows.item, 0)]], minlength=users) > 0
             asked = np.flatnonzero(told)
-            limits = [self._limits(rows.rows(asked[place : place + 1]), request, exclude_seen) for place in range(len(asked))]
+            parts = [slice(*rows.offsets[place : place + 2].tolist()) for place in asked.tolist()]
+            limits = [self._limits(rows.item[part], rows.kind[part], request, exclude_seen) for part in parts]
             vectors = self.source.states(rows.rows(asked))
             allowed = limits[0][0] if limits else None
             found = self.source.index.batch(vectors, width, allowed=allowed, barred=[barred for _, barred, _ in limits])
@@ -247,15 +248,15 @@ class Server:
         return ordered(history)
 
     def _limits(
-        self, row: Sequences, request: Request | None, exclude_seen: bool | Sequence[str]
+        self, item: NDArray[np.int32], kind: NDArray[np.int8], request: Request | None, exclude_seen: bool | Sequence[str]
     ) -> tuple[Allowed, NDArray[np.int64], int | None]:
         """The items that are allowed, item numbers that are not, and the most items of a brand."""
         barred = np.empty(0, np.int64)
         if exclude_seen is not False:
-            hit = row.item >= 0
+            hit = item >= 0
             if exclude_seen is not True:
-                hit &= np.isin(row.kind, kind_codes(list(exclude_seen)))
-            barred = row.item[hit].astype(np.int64)
+                hit &= np.isin(kind, kind_codes(list(exclude_seen)))
+            barred = item[hit].astype(np.int64)
         if self.filters is None:
             if request is not None:
                 raise InputError(
@@ -264,7 +265,7 @@ class Server:
             return None, barred, None
         if request is None:
             raise InputError("This server has filters, so it must know the time and the customer: pass request=Request(as_of=...).")
-        bought = row.item[(row.kind == BOUGHT) & (row.item >= 0)].astype(np.int64)
+        bought = item[(kind == BOUGHT) & (item >= 0)].astype(np.int64)
         barred = np.concatenate((barred, self.filters.bought(bought, request)))
         return widened(self.filters.allowed(request), len(self.model.items), False), barred, request.per_brand
 
