@@ -82,6 +82,7 @@ class Harness:
                     "versions": _versions(),
                     "seed": self.arguments.seed,
                     "quick": self.quick,
+                    "arguments": [Path(each).name if "/" in each else each for each in sys.argv[1:]],
                     "figures": self.figures,
                     "targets": {name: list(target) for name, target in self.targets.items()},
                     "met": met,

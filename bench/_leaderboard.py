@@ -31,7 +31,7 @@ def part(path: Path) -> str:
     if not lines or not lines[-1].startswith("{"):
         return ""
     result = json.loads(lines[-1])
-    command = f"python bench/{result['bench']}.py{' --quick' if result['quick'] else ''}"
+    command = " ".join((f"python bench/{result['bench']}.py", *result["arguments"]))
     head = f"## {result['bench']}\n\n`{command}` at {result['commit']}; {result['machine']}; seed {result['seed']}.\n"
     rows = ["| figure | value | target | |", "|---|---|---|---|"]
     for name, value in result["figures"].items():
