@@ -81,7 +81,9 @@ def main() -> None:
     )
     folder = bench.arguments.path or BOOKS
     if not (folder / "train.txt").exists():
-        raise SystemExit(f"{folder / 'train.txt'} is not there. Name a folder with train.txt and test.txt by --path.")
+        print(f"left out: {folder / 'train.txt'} is not there; name a folder with train.txt and test.txt by --path")
+        bench.finish()
+        return
     most = 3000 if bench.quick else None
     train = read(folder / "train.txt", most=most)
     print(f"{len(train):,} users, {len(train.items):,} items, {len(train.at):,} training events")

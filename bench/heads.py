@@ -43,6 +43,10 @@ class Nothing:
 def main() -> None:
     bench = Harness("heads", __doc__, extra={"--size": {"default": "tiny", "help": "of the Transformer"}})
     path = bench.arguments.path or next(iter(sorted(DATA.glob("*.parquet"))), DATA)
+    if not path.is_file():
+        print(f"left out: {path} is not there; set TRADEWIND_DATA or give --path")
+        bench.finish()
+        return
     log = read_retail(path)
     if bench.quick:
         log = log.rows(np.arange(600))

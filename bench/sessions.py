@@ -126,7 +126,9 @@ def main() -> None:
     )
     folder = bench.arguments.path or DATA / "diginetica"
     if not all((folder / name).exists() for name in FILES):
-        raise SystemExit(f"{folder} does not hold {' and '.join(FILES)}. Name such a folder by --path.")
+        print(f"left out: {folder} does not hold {' and '.join(FILES)}; name such a folder by --path")
+        bench.finish()
+        return
     sessions = [line.split() for line in (folder / FILES[0]).read_text(encoding="utf-8").splitlines()]
     sessions = sessions[-12_000:] if bench.quick else sessions
     print(f"{len(sessions):,} training sessions, {sum(map(len, sessions)):,} events; test: {folder / FILES[1]}")

@@ -45,8 +45,14 @@ def main() -> None:
     )
     python = PEER / ".venv-rectools" / "bin" / "python"
     if not python.exists():
-        raise SystemExit("RecTools is not there. Make its environment with: sh bench/peers/make.sh")
+        print("left out: RecTools is not there; make its environment with: sh bench/peers/make.sh")
+        bench.finish()
+        return
     path = bench.arguments.path or DATA / "Beauty.txt"
+    if not path.exists():
+        print(f"left out: {path} is not there; set TRADEWIND_DATA or give --path")
+        bench.finish()
+        return
     log = read_lines(path, most=1_500 if bench.quick else None)
     strict, validation = leave_one_out(log, back=2)
     holdout = held(strict, validation, seed=bench.arguments.seed)

@@ -86,6 +86,9 @@ def test_windows_ask_at_the_end_of_moments_for_all_of_the_next() -> None:
     assert sorted(asked[0]) == [(0, 0.5), (2, 0.5)]  # x and z share the weight of one moment
     assert asked[1] == [(1, 1.0)]
     assert windows.mass(np.array([0])) == pytest.approx(2.0)
+    assert windows.wanted(np.array([0])).tolist() == windows.item.tolist()
+    np.testing.assert_allclose(windows.shares, [1 / 3, 1 / 3, 1 / 3])
+    assert not replace(windows, start=windows.start[:0], length=windows.length[:0]).shares.any()  # of these windows alone
 
 
 def test_the_funnel_of_one_item_teaches_nothing_but_buying_again_does() -> None:

@@ -91,7 +91,7 @@ class Windows:
     @cached_property
     def shares(self) -> NDArray[np.float32]:
         """How often each item is among what is wanted, float32 [I], sums to one."""
-        counts = np.bincount(self.item, minlength=self.items)
+        counts = np.bincount(self.wanted(np.arange(len(self.start))), minlength=self.items)
         found: NDArray[np.float32] = (counts / max(counts.sum(), 1)).astype(np.float32)
         return found
 

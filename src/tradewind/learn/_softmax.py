@@ -88,8 +88,7 @@ class Negatives(NamedTuple):
 def negatives(uniform: Tensor, batch: Tensor, share: Tensor) -> Negatives:
     """``uniform`` draws int64 [U] from all items, ``batch`` int64 [M] of what is wanted; ``share`` float [I]: how often each is wanted."""
     drawn = torch.cat((uniform, batch))
-    expected = len(uniform) / len(share) + len(batch) * share
-    return Negatives(drawn, expected.log()[drawn])
+    return Negatives(drawn, (len(uniform) / len(share) + len(batch) * share[drawn]).log())
 
 
 def sampled_loss(hidden: Tensor, items: Tensor, bias: Tensor, row: Tensor, item: Tensor, weight: Tensor, others: Negatives) -> Tensor:
