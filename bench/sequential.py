@@ -7,6 +7,7 @@ items are ranked once. Published, strict, NDCG@10 on Beauty: SASRec .0318, eSASR
 .0323, -, .0367. Figures of deep models are means over ``--seeds``.
 
     python bench/sequential.py [--quick] [--path FILE] [--seeds 3] [--size small] [--dropout 0.5] [--epochs 60] [--only strict]
+        [--keep FOLDER]
 
 FILE holds a user a line: "user item item ...", in the order of time; a folder holds train/input.txt, val/input.txt and
 val/output.txt without users (the form of the gSASRec files: MovieLens-1M in the order of time, the item after the history of 512
@@ -17,7 +18,8 @@ of other users, so that those 512 are ranked once. By default Beauty, Sports and
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,7 +34,7 @@ from tradewind.learn._blend import either, logs, mixed, tune
 from tradewind.learn._deep import Deep
 from tradewind.learn._holdout import Holdout
 from tradewind.learn._rank import seen_mask, top_k
-from tradewind.learn.base import Recommender
+from tradewind.learn.base import Recommender, load
 from tradewind.learn.evaluate import Targets, leave_one_out
 from tradewind.learn.sequences import Sequences
 from tradewind.stats import bootstrap, ranking
@@ -63,6 +65,7 @@ def main() -> None:
             "--threads": {"type": int, "default": 1, "help": "its threads"},
             "--device": {"default": "cpu", "choices": ("cpu", "cuda"), "help": "where deep models train"},
             "--deep": {"nargs": "*", "choices": ("gru", "lstm", "cnn"), "default": (), "help": "deep models beside it, one seed each"},
+            "--keep": {"type": Path, "help": "folder of fitted models: those of this file, size and seed are read, not trained"},
             "--only": {"choices": ("strict",), "help": "leave out the refreshed half"},
         },
     )
@@ -92,7 +95,8 @@ def protocol(bench: Harness, path: Path) -> None:
     fresh = {name: type(model)(**model.params()).fit(until_test, as_of=EVER) for name, model in quick.items()}
     found = {}
     for seed, (count, mix) in enumerate(zip(epochs, mixes, strict=True)):
-        ours = deep(bench, "transformer", seed=seed, epochs=count, early_stopping=False).fit(until_test, as_of=EVER)
+        again = deep(bench, "transformer", seed=seed, epochs=count, early_stopping=False)
+        ours = kept(bench, f"{label}_refreshed_seed{seed}", partial(again.fit, until_test, as_of=EVER))
         rank(found, {**fresh, "transformer": ours}, mix, test)
     tell(bench, f"{path.stem}_refreshed", found, TARGETS.get((path.stem, "refreshed")), users=len(test.items))
 
@@ -137,10 +141,8 @@ def learn(
     found: dict[str, list[tuple[float, float]]] = {}
     epochs, mixes = [], []
     for seed in range(1 if bench.quick else bench.arguments.seeds):
-        with clock() as taken:
-            ours = deep(bench, "transformer", seed=seed).fit_on(holdout)
+        ours = kept(bench, f"{label}_strict_seed{seed}", partial(deep(bench, "transformer", seed=seed).fit_on, holdout))
         epochs.append(ours.trained_epochs)
-        bench.figure(f"{label}_transformer_cpu_s_seed{seed}", taken["cpu"])
         bench.figure(f"{label}_transformer_epochs_seed{seed}", epochs[-1])
         models = {**quick, "transformer": ours}
         mixes.append(weigh(models, holdout))
@@ -161,6 +163,23 @@ def deep(bench: Harness, name: str, *, seed: int, epochs: int | None = None, ear
         device=chosen.device,
         early_stopping=early_stopping,
     )
+    return model
+
+
+def kept(bench: Harness, name: str, fit: Callable[[], Deep]) -> Deep:
+    """A model from the folder ``--keep``, or fitted now, told in CPU seconds, and put there."""
+    folder = bench.arguments.keep
+    place = folder and folder / f"{name}_{bench.arguments.size}"
+    if place and place.exists():
+        print(f"{name}: trained before, read from {place}")
+        found: Deep = load(place)  # type: ignore[assignment]
+        return found
+    with clock() as taken:
+        model = fit()
+    bench.figure(f"{name}_cpu_s", taken["cpu"])
+    if place:
+        folder.mkdir(parents=True, exist_ok=True)
+        model.save(place)
     return model
 
 
