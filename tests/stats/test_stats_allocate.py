@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradewind.errors import InputError
-from tradewind.stats.allocate import allocate, bisect
+from tradewind.stats.allocate import allocate, bisect, cost_curve, price_from_sample
 
 
 def problem(seed: int, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -91,3 +91,52 @@ def test_bisect_finds_the_smallest_price_that_fits() -> None:
     assert bisect(lambda price: 100 / price, target=5, low=1, high=1e6, passes=60) == pytest.approx(20, rel=1e-5)
     assert bisect(lambda price: 100 / price, target=500, low=1, high=1e6) == 1
     assert bisect(lambda _: 10, target=5, low=1, high=1e6) == 1e6
+
+
+def test_the_curve_is_the_optimum_at_every_budget() -> None:
+    values, costs = problem(4, 40, 4)
+    curve = cost_curve(values, costs)
+    assert (np.diff(curve.price) <= 0).all()
+    assert (np.diff(curve.spend) > 0).all()
+    for budget in np.linspace(0, curve.spend[-1] * 1.1, 9):
+        assert curve.at(budget) == pytest.approx(exact(values, costs, budget), abs=1e-6)
+        choice = curve.choice(budget)
+        rows = np.flatnonzero(choice >= 0)
+        assert costs[rows, choice[rows]].sum() <= budget + 1e-9
+    assert cost_curve(np.zeros((0, 2)), np.zeros((0, 2))).at(3.0) == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_sample_tells_the_price_within_its_range(seed: int) -> None:
+    values, costs = problem(seed, 20_000, 5)
+    whole = allocate(values, costs, budget=30_000.0)
+    part = np.random.default_rng(seed).choice(len(values), 1_000, replace=False)
+    price = price_from_sample(values[part], costs[part], budget=30_000.0, rows=len(values), z=4)
+    assert price.low < price.price < price.high
+    assert price.low < whole.price < price.high
+    assert price.high / price.low < 1.5
+
+
+def test_a_misleading_sample_costs_time_and_not_the_optimum() -> None:
+    """Every second row is worthless, and these are the rows that the sample sees."""
+    values, costs = problem(6, 200_000, 2)
+    for odd in (0, 1):
+        skewed = values.copy()
+        skewed[odd::4] = -1.0
+        skewed[odd + 2 :: 4] *= 5
+        found = allocate(skewed, costs, budget=20_000.0)
+        assert found.bound == pytest.approx(cost_curve(skewed, costs).at(20_000.0))
+        assert 0 <= found.gap <= skewed.max()
+        assert found.spend <= 20_000
+
+
+def test_single_precision_is_read_as_it_is() -> None:
+    values, costs = problem(7, 5_000, 6)
+    single, double = (allocate(values.astype(kind), costs.astype(kind), budget=5_000.0) for kind in (np.float32, np.float64))
+    assert single.value == pytest.approx(double.value, rel=1e-6)
+    assert single.gap >= 0
+
+
+def test_the_sample_must_be_a_part() -> None:
+    with pytest.raises(InputError, match="5 rows of 3"):
+        price_from_sample(np.ones((5, 2)), np.ones((5, 2)), budget=1, rows=3)
