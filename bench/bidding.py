@@ -111,7 +111,7 @@ def dual(camp: Campaign, budget: int) -> np.ndarray:
 
 def rlb(camp: Campaign, budget: int) -> np.ndarray:
     """Value of (auctions to come, money left) by dynamic programming with the average click rate, then bids that respect it."""
-    worth = np.zeros((N, budget + 1), dtype=np.float32)  # with t auctions after this one
+    worth = np.zeros((N, budget + 1), dtype=np.float32)  # row t: with t auctions to come
     for t in range(1, N):
         before, gained = worth[t - 1], np.zeros(budget + 1, dtype=np.float32)
         for price, chance in enumerate(camp.prices[: budget + 1]):
