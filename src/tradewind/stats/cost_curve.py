@@ -45,7 +45,8 @@ class Path:
         found = np.zeros((self.rows, self.arms + 1))
         found[np.arange(self.rows), at] = 1.0
         if whole < len(self.row):
-            share = (max(budget, 0.0) * self.rows - (spend[whole - 1] if whole else 0.0)) / self.cost[whole]
+            left = max(budget, 0.0) * self.rows - (spend[whole - 1] if whole else 0.0)
+            share = max(left, 0.0) / self.cost[whole]
             found[self.row[whole], [self.before[whole] + 1, self.after[whole] + 1]] = 1 - share, share
         return found
 
@@ -59,12 +60,11 @@ class Path:
         spend = np.concatenate(([0.0], np.cumsum(count * self.cost)))
         earned = np.concatenate(([0.0], np.cumsum(count * step_value)))
         total = float(weight.sum())
-        at = np.asarray([_limit(budget, total) for budget in budgets])
-        whole = np.searchsorted(spend, at, side="right") - 1
+        whole = np.searchsorted(spend, [_limit(budget, total) for budget in budgets], side="right") - 1
         following = np.minimum(whole + 1, len(spend) - 1)
-        width = spend[following] - spend[whole]
-        share = np.divide(at - spend[whole], width, out=np.zeros(len(at)), where=width > 0)
-        found: Values = (earned[whole] + share * (earned[following] - earned[whole])) / total
+        left, width = np.maximum(budgets, 0.0) * total - spend[whole], spend[following] - spend[whole]
+        share = np.divide(np.maximum(left, 0.0), width, out=np.zeros(len(whole)), where=width > 0)
+        found: Values = (earned[whole] + np.minimum(share, 1.0) * (earned[following] - earned[whole])) / total
         return found
 
 
@@ -135,6 +135,7 @@ def untargeted(
 
 
 def _limit(budget: float, total: float) -> float:
+    """Steps that end here are whole, sums being rounded."""
     return max(float(budget), 0.0) * total * (1 + 1e-12)
 
 

@@ -42,7 +42,7 @@ def qini(outcome: ArrayLike, score: ArrayLike, treated: ArrayLike) -> float:
     When not to use: several treatments, unequal costs (``stats.cost_curve``), or outcomes that are not 0 or 1 (:func:`qini_gain`).
 
     >>> round(qini([1, 0, 1, 0], [4.0, 3.0, 2.0, 1.0], [1, 0, 0, 1]), 4)
-    0.75
+    0.8333
     """
     y, _, t = trial = _trial(outcome, score, treated)
     _binary(y)

@@ -23,7 +23,8 @@ class Learner(ABC):
     """Effects of each arm over nothing per customer, learned from a randomised trial.
 
     ``inside`` is "linear" (logistic for 0/1 outcomes where outcomes are modelled) or "lightgbm" (trees on what the linear model
-    leaves). ``shrink`` pulls differences between customers towards the mean of the arm as far as the evidence asks.
+    leaves). ``shrink`` lets the evidence choose how far each regression is pulled to its mean: in S, R and DR the differences
+    between customers go to the mean of the arm, in T and X only those of the regressions inside do.
     """
 
     name: ClassVar[str]
