@@ -12,3 +12,8 @@ if [ ! -d .venv-uplift ]; then
   "${PYTHON:-python3.11}" -m venv .venv-uplift
   .venv-uplift/bin/python -m pip install --quiet "causalml==0.18.0" "scikit-uplift==0.5.1" "lightgbm==4.7.0"
 fi
+# VowpalWabbit, for bench/bandit.py.
+if [ ! -d .venv-vw ]; then
+  "${PYTHON:-python3.11}" -m venv .venv-vw
+  .venv-vw/bin/python -m pip install --quiet "vowpalwabbit==9.11.9" "numpy>=2"
+fi
