@@ -239,7 +239,8 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in schema:
         if field.name in table.column_names:
             try:
-                column = table[field.name].cast(field.type)
+                column = table[field.name]
+                column = column if column.type.equals(field.type) else column.cast(field.type)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
                 raise SchemaError(
                     f'Column "{field.name}" of table "{name}" is {table[field.name].type}, which cannot become {field.type}: {error}'

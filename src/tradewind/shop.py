@@ -226,6 +226,7 @@ class Shop:
         """
         from tradewind.collect.consent import Consents
         from tradewind.collect.withdrawals import withdraw_from_log
+        from tradewind.decide.commit import promised
         from tradewind.decide.policy import Request, decide
         from tradewind.decide.read import read_offers
         from tradewind.learn.profiles import profiles
@@ -264,6 +265,7 @@ class Shop:
                 model=self._value(cut),
                 window_days=window_days,
                 margin=self.home.settings.margin,
+                promised=promised(self.home, at=self.now()),
                 zone=self.home.settings.zone,
             )
         )

@@ -136,9 +136,9 @@ class World:
 
 
 def catalogue(n: int) -> pa.Table:
-    """Items i0, i1, ... at 4,000 minor units with a cost of 2,000 and ten in stock."""
+    """Items i0, i1, ... at 4,000 minor units with a cost of 2,000 and plenty in stock."""
     return schema.conform(
-        pa.table({"item": [f"i{k}" for k in range(n)], "price": [4_000] * n, "cost": [2_000] * n, "stock": [10] * n}), schema.ITEMS
+        pa.table({"item": [f"i{k}" for k in range(n)], "price": [4_000] * n, "cost": [2_000] * n, "stock": [10**6] * n}), schema.ITEMS
     )
 
 

@@ -9,17 +9,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tradewind.decide.candidates import Candidates, Scene
+from tradewind.decide.candidates import Candidates
 from tradewind.decide.eligibility import CODES
 from tradewind.decide.features import PREFIX
 from tradewind.decide.hashing import canonical, hex_rows, row_hashes
 from tradewind.decide.request import Request
 from tradewind.decide.sampling import Choices
+from tradewind.decide.scene import Scene
 from tradewind.schema import PLAN, TIME, conform
 from tradewind.types import NOTHING, Offer, micros
 
 if TYPE_CHECKING:
     from tradewind.decide.plan import Plan
+
+
+OVER = {1: ("budget", "budget_full"), 2: ("stock", "stock_full")}  # why a draw became "nothing"
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ class Outcome:
     chances: np.ndarray
     drawn: np.ndarray
     reserved: np.ndarray
-    over: np.ndarray
+    over: np.ndarray  # 0, or the number of the reason in ``OVER``
     price: float
+    scores: np.ndarray  # (customers, slots)
 
 
 def units(profiles: pa.Table) -> list[str]:
@@ -48,7 +53,7 @@ def table(request: Request, seen: Scene, found: Candidates, out: Outcome, *, pla
     """The plan as ``schema.PLAN``, sorted by customer."""
     n = len(out.ids)
     open_ = np.concatenate([np.ones((n, 1), dtype=bool), found.valid], axis=1)
-    chosen = np.where(out.over, 0, out.drawn)
+    chosen = np.where(out.over > 0, 0, out.drawn)
     rows = np.arange(n)
     offsets = pa.array(np.concatenate([[0], np.cumsum(open_.sum(axis=1))]), pa.int32())
 
@@ -61,7 +66,8 @@ def table(request: Request, seen: Scene, found: Candidates, out: Outcome, *, pla
     def picked(array: np.ndarray) -> np.ndarray:
         return np.asarray(wide(array)[rows, chosen])
 
-    keys = _keys(request, seen, found, open_)
+    names = seen.shelf.names
+    keys = _keys(seen, found, open_)
     starts = np.asarray(offsets)[:-1]
     place = starts + (np.cumsum(open_, axis=1)[rows, chosen] - 1)
     idle = pa.array(chosen == 0)
@@ -76,13 +82,13 @@ def table(request: Request, seen: Scene, found: Candidates, out: Outcome, *, pla
                 "at": pa.array(np.full(n, micros(request.as_of)), TIME),
                 "variant": pa.array(np.where(out.treat, "treat", "holdout").tolist(), pa.string()),
                 "action": keys.take(pa.array(place)),
-                "offer": _unless(idle, _words([one.offer for one in request.offers], offer)),
-                "item": _unless(pc.or_(idle, pa.array(item < 0)), _words(request.items["item"], item)),
-                "channel": _unless(idle, _words(list(seen.channels), channel)),
+                "offer": _unless(idle, _words(names["offer"], offer)),
+                "item": _unless(pc.or_(idle, pa.array(item < 0)), _words(names["item"], item)),
+                "channel": _unless(idle, _words(names["channel"], channel)),
                 "creative": pa.nulls(n, pa.string()),
                 "send_at": _unless(idle, pa.array(seen.send_at, TIME)),
                 "propensity": pa.array(out.chances[rows, chosen]),
-                "mode": pa.array(np.where(out.over, "override", "policy").tolist(), pa.string()),
+                "mode": pa.array(np.where(out.over > 0, "override", "policy").tolist(), pa.string()),
                 "value": pa.array(picked(found.value)),
                 "cost": pa.array(picked(found.cost)),
                 "reserved": pa.array(out.reserved),
@@ -91,12 +97,12 @@ def table(request: Request, seen: Scene, found: Candidates, out: Outcome, *, pla
                 "values": lists(wide(found.value)),
                 "sds": lists(wide(found.sd)),
                 "costs": lists(wide(found.cost)),
-                "scores": lists(wide(found.value - out.price * found.cost)),
-                "reasons": pa.ListArray.from_arrays(offsets, _reasons(request, found, open_)),
+                "scores": lists(wide(out.scores)),
+                "reasons": pa.ListArray.from_arrays(offsets, _reasons(request, seen, found, open_)),
                 "suppressed": _suppressed(request, seen, found, out.over),
                 "price": pa.array(np.full(n, out.price)),
                 "policy": pa.array([policy] * n, pa.string()),
-                "model": pa.array([seen.model.version] * n, pa.string()),
+                "model": pa.array([seen.shelf.version] * n, pa.string()),
                 "features": pa.array(hex_rows(row_hashes(seen.profiles)), pa.string()),
                 "seed": pa.array(np.full(n, request.seed)),
             }
@@ -109,7 +115,7 @@ def features(seen: Scene, found: Candidates, ids: list[str]) -> pa.Table:
     """What the value model saw, one row per decision: the training rows of the next model."""
     offsets = pa.array(np.concatenate([[0], np.cumsum(found.valid.sum(axis=1))]), pa.int32())
     columns = {"decision_id": pa.array(ids, pa.string())}
-    for number, name in enumerate(seen.model.columns):
+    for number, name in enumerate(seen.shelf.model.columns):
         columns[PREFIX + name] = pa.array(seen.x[:, number].astype(np.float32), from_pandas=True)
     for name in ("discount", "affinity", "prior_margin", "prior_cost"):
         columns[name] = pa.ListArray.from_arrays(offsets, pa.array(getattr(found, name)[found.valid]))
@@ -121,8 +127,8 @@ def meta(request: Request, seen: Scene, found: Candidates, *, plan_id: str, poli
     return {
         "plan_id": plan_id,
         "policy": policy,
-        "model": seen.model.version,
-        "model_rows": seen.model.rows,
+        "model": seen.shelf.version,
+        "model_rows": seen.shelf.model.rows,
         "as_of": request.as_of.isoformat(),
         "budget": request.budget,
         "budget_id": request.budget_id or plan_id,
@@ -135,7 +141,7 @@ def meta(request: Request, seen: Scene, found: Candidates, *, plan_id: str, poli
         "channel_costs": dict(request.channels),
         "offers": {one.offer: _offer(one) for one in request.offers},
         "limits": vars(request.limits),
-        "unit": seen.unit,
+        "unit": seen.shelf.unit,
         "price": price,
         "correlation": found.correlation,
         "slots": found.valid.shape[1],
@@ -146,7 +152,7 @@ def meta(request: Request, seen: Scene, found: Candidates, *, plan_id: str, poli
 
 
 def logged_choices(plan: Plan) -> tuple[Choices, int]:
-    """The candidates that a plan logged, as arrays again, and how many slots its draws had."""
+    """The candidates that a plan logged, scores in place of values and costs, and how many slots its draws had."""
     lists = plan.table["candidates"].combine_chunks()
     counts = pc.list_value_length(lists).to_numpy() - 1
     slots = max(int(plan.meta["slots"]), 1)
@@ -158,7 +164,7 @@ def logged_choices(plan: Plan) -> tuple[Choices, int]:
         array[full] = plan.table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return array[:, 1:]
 
-    return Choices(wide("values"), wide("sds"), wide("costs"), valid), slots
+    return Choices(wide("scores"), wide("sds"), np.zeros(valid.shape), valid), slots
 
 
 def _offer(one: Offer) -> dict[str, Any]:
@@ -166,10 +172,7 @@ def _offer(one: Offer) -> dict[str, Any]:
     return {"kind": one.kind, "terms": dict(one.terms), "campaign": one.campaign, "ends_at": ends, "title": dict(one.title)}
 
 
-def _words(words: list[str] | pa.Array | pa.ChunkedArray, index: np.ndarray) -> pa.Array:
-    known = pa.array(words, pa.string()) if isinstance(words, list) else words.cast(pa.string())
-    if isinstance(known, pa.ChunkedArray):
-        known = known.combine_chunks()
+def _words(known: pa.Array, index: np.ndarray) -> pa.Array:
     return pa.nulls(len(index), pa.string()) if not len(known) else known.take(pa.array(np.clip(index, 0, len(known) - 1)))
 
 
@@ -181,15 +184,25 @@ def _flat(array: np.ndarray, open_: np.ndarray) -> np.ndarray:
     return np.asarray(np.concatenate([np.full((len(array), 1), -1), array], axis=1)[open_].astype(np.int64))
 
 
-def _keys(request: Request, seen: Scene, found: Candidates, open_: np.ndarray) -> pa.Array:
+def _keys(seen: Scene, found: Candidates, open_: np.ndarray) -> pa.Array:
+    names = seen.shelf.names
     offer, item, channel = (_flat(array, open_) for array in (found.offer, found.item, found.channel))
-    named = _unless(pa.array(item < 0), _words(request.items["item"], item)).fill_null("")
-    offers, channels = _words([one.offer for one in request.offers], offer), _words(list(seen.channels), channel)
+    named = _unless(pa.array(item < 0), _words(names["item"], item)).fill_null("")
+    offers, channels = _words(names["offer"], offer), _words(names["channel"], channel)
     joined = pc.binary_join_element_wise(offers.fill_null(""), named, channels.fill_null(""), "|")
     return pc.if_else(pa.array(offer < 0), NOTHING, joined)
 
 
-def _reasons(request: Request, found: Candidates, open_: np.ndarray) -> pa.Array:
+def _ranked(side: int) -> pa.Array:
+    """The JSON of "recommended" before and after the source, by rank."""
+    told = [canonical({"code": "recommended", "details": {"rank": number + 1, "source": "\x00"}}) for number in range(60)]
+    return pa.array([text.split("\\u0000")[side] for text in told])
+
+
+_RANKED = (_ranked(0), _ranked(1))
+
+
+def _reasons(request: Request, seen: Scene, found: Candidates, open_: np.ndarray) -> pa.Array:
     """A JSON list per candidate: where the item came from, what the recommender said, what the offer gives."""
     offer, row, rank, item = (_flat(array, open_) for array in (found.offer, found.row, found.rank, found.item))
     listed = request.shortlist
@@ -201,8 +214,7 @@ def _reasons(request: Request, found: Candidates, open_: np.ndarray) -> pa.Array
     if listed is not None and "source" in listed.column_names:
         source = listed["source"].cast(pa.string()).combine_chunks().fill_null("shortlist")
     has = pa.array(row >= 0)
-    told = [canonical({"code": "recommended", "details": {"rank": number + 1, "source": "\x00"}}).split("\\u0000") for number in range(60)]
-    before, after = (pa.array([parts[side] for parts in told]) for side in (0, 1))
+    before, after = _RANKED
     at = pa.array(np.clip(rank, 0, 59))
     picked = _words(source, row) if rows else pa.array([""] * len(row))
     quoted = pa.array([canonical([word])[2:-2] for word in picked.dictionary_encode().dictionary.to_pylist()], pa.string())
@@ -212,20 +224,22 @@ def _reasons(request: Request, found: Candidates, open_: np.ndarray) -> pa.Array
     first = pc.if_else(has, first, pa.array(instead.tolist(), pa.string()))
     extra = pc.if_else(has, _words(said, row) if rows else pa.array([""] * len(row)), "")
     extra = pc.if_else(pc.equal(extra, ""), "", pc.binary_join_element_wise(",", extra, ""))
-    gives = [canonical({"code": "offer", "details": {"kind": one.kind, **dict(one.terms)}}) for one in request.offers]
-    joined = pc.binary_join_element_wise("[", first, extra, ",", _words(gives, offer).fill_null(""), "]", "")
+    joined = pc.binary_join_element_wise("[", first, extra, ",", _words(seen.shelf.names["told"], offer).fill_null(""), "]", "")
     return pc.if_else(pa.array(offer < 0), '[{"code":"nothing","details":{}}]', joined)
 
 
 def _suppressed(request: Request, seen: Scene, found: Candidates, over: np.ndarray) -> pa.Array:
     """A JSON object per customer: offer, ``channel:name`` or ``offer|item`` -> reason code."""
     codes = np.concatenate([found.offer_codes, found.channel_codes, over[:, None].astype(np.int8)], axis=1)
-    names = [*(one.offer for one in request.offers), *(f"channel:{name}" for name in seen.channels)]
-    kinds, which = np.unique(codes, axis=0, return_inverse=True)
+    names = [*(one.offer for one in request.offers), *(f"channel:{name}" for name in seen.shelf.channels)]
+    kinds, which = np.unique(codes, axis=0, return_inverse=True) if len(codes) > 1 else (codes, np.zeros(len(codes), dtype=np.int64))
     base = []
     for kind in kinds:
         told = {name: CODES[code] for name, code in zip(names, kind[:-1], strict=True) if code}
-        base.append(told | ({"budget": "budget_full"} if kind[-1] else {}))
+        if kind[-1]:
+            name, why = OVER[int(kind[-1])]
+            told[name] = why
+        base.append(told)
     texts = np.array([canonical(one) for one in base], dtype=object)[which.ravel()]
     faults: dict[int, dict[str, str]] = {}
     items = request.items["item"].to_pylist() if len(found.item_faults) else []

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from tradewind.decide.hashing import canonical, digest
 from tradewind.decide.plan import Plan
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from tradewind.engine.home import Home
 
 _FOLDER = "plans"
+
+
+class Short(StateError):
+    """The budget or the stock has less left than a plan takes."""
 
 
 def message_id(decision_id: str, channel: str, *, step: int = 1) -> str:
@@ -40,11 +45,15 @@ def commit(plan: Plan, home: Home, now: datetime) -> bool:
 
     Raises
     ------
+    Short
+        The budget or the stock has less left than the plan takes; nothing is changed.
     StateError
-        The budget has less left than the plan reserves, or other plans hold it in another currency; nothing is changed.
+        Other plans hold the budget in another currency, or a decision was committed before; nothing is changed.
     """
     data = plan.to_bytes()
-    path = f"{_FOLDER}/{plan.plan_id}.parquet"
+    sha256 = hashlib.sha256(data).hexdigest()
+    # Live decisions may be committed with or without an override: each content has a file of its own.
+    path = f"{_FOLDER}/{plan.plan_id}{'.' + sha256[:12] if 'live_of' in plan.meta else ''}.parquet"
     (home.root / _FOLDER).mkdir(parents=True, exist_ok=True)
     with home.ledger.read() as conn:
         if _known(conn, plan.plan_id):
@@ -58,13 +67,14 @@ def commit(plan: Plan, home: Home, now: datetime) -> bool:
         "created_at": at,
         "as_of": micros(utc(plan.meta["as_of"])),
         "path": path,
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": sha256,
         "meta": canonical(plan.meta),
     }
     with home.ledger.write() as conn:
         if not books.insert_new(conn, books.plans, [row]):
             return False
         _hold(conn, plan)
+        _promise(conn, plan, now=at)
         books.insert_new(conn, books.outbox, list(_messages(plan, at)))
     return True
 
@@ -132,22 +142,62 @@ def _hold(conn: Connection, plan: Plan) -> None:
         if held["currency"] != currency:
             raise StateError(f'Budget "{name}" is in {held["currency"]}, the plan in {currency}. Decide with another budget_id.')
         left = held["amount"] - held["reserved"] - held["spent"]
-        raise StateError(
+        raise Short(
             f'Budget "{name}" has {left} of {held["amount"]} minor units left; the plan reserves {total}. Decide again with that budget.'
         )
-    books.insert_new(
-        conn,
-        books.reservations,
-        [{"decision_id": row["decision_id"], "budget": name, "amount": row["reserved"], "state": "held", "spent": 0} for row in rows],
-    )
+    held_now = [{"decision_id": row["decision_id"], "budget": name, "amount": row["reserved"], "state": "held", "spent": 0} for row in rows]
+    if books.insert_new(conn, books.reservations, held_now) != len(rows):
+        raise StateError(
+            f"A decision of plan {plan.plan_id} was committed before, in another plan. Give a live decision its own request_id."
+        )
+
+
+def _promise(conn: Connection, plan: Plan, *, now: int) -> None:
+    """Promise the pieces that the plan hands out, until its window is over; never more are promised than the plan saw."""
+    table, promises = books.stock, books.promises
+    over = conn.execute(delete(promises).where(promises.c.until <= now).returning(promises.c.thing)).scalars()
+    for thing, pieces in sorted(Counter(over).items()):
+        conn.execute(update(table).where(table.c.thing == thing).values(reserved=table.c.reserved - pieces))
+    left: dict[str, int] = plan.meta.get("stock", {})
+    wanted: dict[str, list[str]] = {}
+    for row in chosen(plan).select(["decision_id", "offer", "item"]).to_pylist():
+        for thing in (f"item:{row['item']}", f"offer:{row['offer']}"):
+            if thing in left:
+                wanted.setdefault(thing, []).append(row["decision_id"])
+    books.insert_new(conn, books.stock, [{"thing": thing, "reserved": 0} for thing in sorted(wanted)])
+    for thing, decisions in sorted(wanted.items()):  # in one order, so that two plans never wait for each other
+        fits = table.c.reserved + len(decisions) <= left[thing]
+        taken = conn.execute(update(table).where(table.c.thing == thing, fits).values(reserved=table.c.reserved + len(decisions)))
+        if taken.rowcount != 1:
+            held = conn.execute(select(table.c.reserved).where(table.c.thing == thing)).scalar_one()
+            raise Short(
+                f"{thing}: {left[thing]} pieces are there, {held} of them promised; the plan promises {len(decisions)} more. "
+                "Decide again with the stock that is free."
+            )
+    until = micros(utc(plan.meta["as_of"]) + timedelta(days=float(plan.meta["window_days"])))
+    rows = [
+        {"decision_id": decision, "thing": thing, "until": until} for thing, decisions in sorted(wanted.items()) for decision in decisions
+    ]
+    books.insert_new(conn, promises, rows)
+
+
+def promised(home: Home, *, at: datetime) -> dict[str, int]:
+    """How many pieces of everything open decisions promise at ``at``: ``item:SKU`` or ``offer:ID`` -> pieces."""
+    table = books.promises
+    with home.ledger.read() as conn:
+        rows = conn.execute(select(table.c.thing, func.count()).where(table.c.until > micros(at)).group_by(table.c.thing)).all()
+    return {str(thing): int(pieces) for thing, pieces in rows}
+
+
+def chosen(plan: Plan) -> pa.Table:
+    """The rows that really do something: treated, and not "nothing"."""
+    return plan.table.filter(pc.and_(pc.equal(plan.table["variant"], "treat"), pc.not_equal(plan.table["action"], NOTHING)))
 
 
 def _messages(plan: Plan, now: int) -> Iterator[dict[str, Any]]:
     """An outbox row per treated decision that is not "nothing"."""
     ends = {name: offer["ends_at"] for name, offer in plan.meta["offers"].items()}
-    table = plan.table
-    chosen = table.filter(pc.and_(pc.equal(table["variant"], "treat"), pc.not_equal(table["action"], NOTHING)))
-    for row in chosen.select(["decision_id", "customer", "channel", "offer", "send_at"]).to_pylist():
+    for row in chosen(plan).select(["decision_id", "customer", "channel", "offer", "send_at"]).to_pylist():
         send_at = micros(row["send_at"])
         expires = ends[row["offer"]]
         yield {
@@ -168,7 +218,7 @@ def _messages(plan: Plan, now: int) -> Iterator[dict[str, Any]]:
 
 
 def settle(conn: Connection, decision_id: str, *, spent: int) -> bool:
-    """Turn a held reservation into what the decision really cost (0: released), inside the caller's transaction.
+    """Turn a held reservation into what the decision really cost (0: released) and let go of its pieces, inside the caller's transaction.
 
     ``spent`` minor units may be more than was reserved; False when nothing is held for the decision. A settled decision is
     never settled again.
@@ -180,7 +230,12 @@ def settle(conn: Connection, decision_id: str, *, spent: int) -> bool:
     """
     if spent < 0:
         raise InputError(f"settle: spent must be 0 or more minor units; got {spent}.")
-    table = books.reservations
+    table, promises = books.reservations, books.promises
+    for thing in (
+        conn.execute(select(promises.c.thing).where(promises.c.decision_id == decision_id).order_by(promises.c.thing)).scalars().all()
+    ):
+        gone = conn.execute(delete(promises).where(promises.c.decision_id == decision_id, promises.c.thing == thing))
+        conn.execute(update(books.stock).where(books.stock.c.thing == thing).values(reserved=books.stock.c.reserved - gone.rowcount))
     row = conn.execute(select(table).where(table.c.decision_id == decision_id, table.c.state == "held")).mappings().first()
     if row is None:
         return False

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from tradewind.decide.plan import Plan
 
 _LISTED = 5  # names per reason before they share a line
-_SAID = EXPLAIN | {"budget_full": "the budget was used up by decisions drawn before this one"}
+FULL = {
+    "budget_full": "the budget was used up by decisions drawn before this one",
+    "stock_full": "the last piece went to a decision drawn before this one",
+}
+_SAID = EXPLAIN | FULL
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ class Explanation:
 
     def _verdict(self) -> str:
         if self.mode == "override":
-            return "Gets nothing: the policy drew an action, but the budget was used up by decisions drawn before this one."
+            why = next((FULL[code] for code in self.suppressed.values() if code in FULL), "a hard limit came first")
+            return f"Gets nothing: the policy drew an action, but {why}."
         what = "nothing" if self.action == NOTHING else f"{self.action}, to be sent at {self.send_at:%Y-%m-%d %H:%M} UTC"
         if self.variant == "holdout":
             return f"Gets nothing: held out to measure what the plan earns. Else the choice was: {what} (chance {self.propensity:.1%})."

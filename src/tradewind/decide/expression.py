@@ -41,6 +41,21 @@ class Truth:
     no: np.ndarray
 
 
+class Cells(dict[str, tuple[np.ndarray, np.ndarray]]):
+    """The columns of a table as values and where they are empty; read when first asked for, once."""
+
+    def __init__(self, table: pa.Table) -> None:
+        super().__init__()
+        self._table = table
+
+    def __missing__(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        self[name] = found = _column(self._table, name)
+        return found
+
+
+Condition = Callable[[Cells], Truth]
+
+
 @dataclass(frozen=True)
 class _Token:
     kind: str
@@ -59,7 +74,12 @@ def matches(expression: str, table: pa.Table) -> np.ndarray:
     >>> matches('stage != "new"', pa.table({"stage": ["new", "active", None]})).tolist()
     [False, True, False]
     """
-    return _Parser(expression, table).run().yes
+    return compiled(expression, table.schema)(Cells(table)).yes
+
+
+def compiled(expression: str, schema: pa.Schema) -> Condition:
+    """The expression read once for all tables of ``schema``; raises as :func:`matches`."""
+    return _Parser(expression, schema).run()
 
 
 def columns(expression: str) -> set[str]:
@@ -86,13 +106,15 @@ def _fail(text: str, at: int, why: str) -> NoReturn:
 
 
 class _Parser:
-    def __init__(self, text: str, table: pa.Table) -> None:
-        self.text, self.table = text, table
+    """Recursive descent; every rule gives a function of the cells."""
+
+    def __init__(self, text: str, schema: pa.Schema) -> None:
+        self.text, self.schema = text, schema
         self.tokens = _scan(text)
         self.next = 0
         self.depth = 0
 
-    def run(self) -> Truth:
+    def run(self) -> Condition:
         found = self.disjunction()
         if self.peek.kind != "end":
             self.fail(f'expected "and", "or" or the end, got "{self.peek.text}".')
@@ -111,27 +133,24 @@ class _Parser:
             return True
         return False
 
-    def disjunction(self) -> Truth:
-        left = self.conjunction()
+    def disjunction(self) -> Condition:
+        found = self.conjunction()
         while self.take("or"):
-            right = self.conjunction()
-            left = Truth(left.yes | right.yes, left.no & right.no)
-        return left
+            found = _or(found, self.conjunction())
+        return found
 
-    def conjunction(self) -> Truth:
-        left = self.negation()
+    def conjunction(self) -> Condition:
+        found = self.negation()
         while self.take("and"):
-            right = self.negation()
-            left = Truth(left.yes & right.yes, left.no | right.no)
-        return left
+            found = _and(found, self.negation())
+        return found
 
-    def negation(self) -> Truth:
+    def negation(self) -> Condition:
         self.depth += 1
         if self.depth > _DEEPEST:
             self.fail(f"nested deeper than {_DEEPEST} levels.")
         if self.take("not"):
-            inner = self.negation()
-            found = Truth(inner.no, inner.yes)
+            found = _not(self.negation())
         elif self.take("("):
             found = self.disjunction()
             if not self.take(")"):
@@ -141,47 +160,46 @@ class _Parser:
         self.depth -= 1
         return found
 
-    def comparison(self) -> Truth:
+    def comparison(self) -> Condition:
         token = self.peek
         if token.kind != "word" or token.text in _WORDS:
             self.fail(f'expected a column of the profile, got "{token.text or "the end"}".')
-        if token.text not in self.table.column_names:
-            known = ", ".join(self.table.column_names)
-            self.fail(f'there is no column "{token.text}".{did_you_mean(token.text, self.table.column_names)} Known: {known}.')
+        name, known = token.text, self.schema.names
+        if name not in known:
+            self.fail(f'there is no column "{name}".{did_you_mean(name, known)} Known: {", ".join(known)}.')
         self.next += 1
-        values, empty = _column(self.table, token.text)
+        kind = _kind(name, self.schema.field(name).type)
         if self.take("is"):
             wanted = not self.take("not")
             if not self.take("null"):
                 self.fail('expected "null" after "is".')
-            return Truth(empty == wanted, empty != wanted)
+            return _empty(name, wanted=wanted)
         if self.take("in"):
-            choices = self.choices(values, token)
-            hit = np.logical_or.reduce([np.asarray(values == choice) for choice in choices])
-        elif self.peek.kind == "op":
+            choices = self.choices(kind, token)
+            return _test(name, lambda values: np.logical_or.reduce([np.asarray(values == choice) for choice in choices]))
+        if self.peek.kind == "op":
             operator = self.peek
             self.next += 1
-            value = self.value(values, token)
-            if operator.text not in ("==", "!=") and values.dtype == object:
-                self.fail(f'"{token.text}" holds texts, which have no order. Use ==, != or in.', operator)
-            hit = _OPS[operator.text](values, value)
-        elif values.dtype == bool:
-            hit = values
-        else:
-            self.fail(f'expected a comparison after "{token.text}": == != < <= > >=, in, is null.')
-        return Truth(hit & ~empty, ~hit & ~empty)
+            value = self.value(kind, token)
+            if operator.text not in ("==", "!=") and kind is str:
+                self.fail(f'"{name}" holds texts, which have no order. Use ==, != or in.', operator)
+            compare = _OPS[operator.text]
+            return _test(name, lambda values: compare(values, value))
+        if kind is not bool:
+            self.fail(f'expected a comparison after "{name}": == != < <= > >=, in, is null.')
+        return _test(name, lambda values: values)
 
-    def choices(self, values: np.ndarray, column: _Token) -> list[object]:
+    def choices(self, kind: type, column: _Token) -> list[object]:
         if not self.take("("):
             self.fail('expected "(" after "in".')
-        found = [self.value(values, column)]
+        found = [self.value(kind, column)]
         while self.take(","):
-            found.append(self.value(values, column))
+            found.append(self.value(kind, column))
         if not self.take(")"):
             self.fail('expected "," or ")".')
         return found
 
-    def value(self, values: np.ndarray, column: _Token) -> object:
+    def value(self, kind: type, column: _Token) -> object:
         token = self.peek
         found: object
         if token.kind == "number":
@@ -192,22 +210,72 @@ class _Parser:
             found = token.text == "true"
         else:
             self.fail(f'expected a number, a quoted text, true or false, got "{token.text or "the end"}".')
-        wanted: type = str if values.dtype == object else bool if values.dtype == bool else float
-        if type(found) is not wanted:
+        if type(found) is not kind:
             names = {str: "texts", bool: "true or false", float: "numbers"}
-            self.fail(f'"{column.text}" holds {names[wanted]}; {token.text} is none.', token)
+            self.fail(f'"{column.text}" holds {names[kind]}; {token.text} is none.', token)
         self.next += 1
         return found
+
+
+def _or(left: Condition, right: Condition) -> Condition:
+    def both(cells: Cells) -> Truth:
+        one, other = left(cells), right(cells)
+        return Truth(one.yes | other.yes, one.no & other.no)
+
+    return both
+
+
+def _and(left: Condition, right: Condition) -> Condition:
+    def both(cells: Cells) -> Truth:
+        one, other = left(cells), right(cells)
+        return Truth(one.yes & other.yes, one.no | other.no)
+
+    return both
+
+
+def _not(inner: Condition) -> Condition:
+    def turned(cells: Cells) -> Truth:
+        found = inner(cells)
+        return Truth(found.no, found.yes)
+
+    return turned
+
+
+def _empty(name: str, *, wanted: bool) -> Condition:
+    def tested(cells: Cells) -> Truth:
+        _, empty = cells[name]
+        return Truth(empty == wanted, empty != wanted)
+
+    return tested
+
+
+def _test(name: str, hit: Callable[[np.ndarray], np.ndarray]) -> Condition:
+    def tested(cells: Cells) -> Truth:
+        values, empty = cells[name]
+        found = hit(values)
+        return Truth(found & ~empty, ~found & ~empty)
+
+    return tested
+
+
+def _kind(name: str, kind: pa.DataType) -> type:
+    """What a column holds: float, str or bool."""
+    if pa.types.is_boolean(kind):
+        return bool
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return float
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
+        return str
+    raise InputError(f'Eligibility expression: column "{name}" is a {kind}; only numbers, texts and true/false can be compared.')
 
 
 def _column(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Values as bool, float64 or object (text) with a filler in empty cells, and which cells are empty."""
     column = table[name].combine_chunks()
     empty = column.is_null(nan_is_null=pa.types.is_floating(column.type)).to_numpy(zero_copy_only=False)
-    if pa.types.is_boolean(column.type):
+    kind = _kind(name, column.type)
+    if kind is bool:
         return column.fill_null(False).to_numpy(zero_copy_only=False), empty
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+    if kind is float:
         return column.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False), empty
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_dictionary(column.type):
-        return column.cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False), empty
-    raise InputError(f'Eligibility expression: column "{name}" is a {column.type}; only numbers, texts and true/false can be compared.')
+    return column.cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False), empty

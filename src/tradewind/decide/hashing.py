@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,17 @@ def uniforms(seed: int, ids: Iterable[str], *, purpose: str = "draw") -> np.ndar
     return np.array(values, dtype=np.float64) / float(1 << 53)
 
 
+@cache
+def _salt(name: str) -> np.uint64:
+    return np.uint64(int(digest(name)[:16], 16))
+
+
 def row_hashes(table: pa.Table) -> np.ndarray:
     """A 128-bit hash per row over names and values of all columns; uint64 of shape (rows, 2). Nulls are values."""
     lanes = np.zeros((table.num_rows, 2), dtype=np.uint64)
     with np.errstate(over="ignore"):
         for name in sorted(table.column_names):
-            bits = _bits(table[name]) ^ np.uint64(int(digest(name)[:16], 16))
+            bits = _bits(table[name]) ^ _salt(name)
             for lane, step in enumerate(_LANES):
                 lanes[:, lane] = _mix(lanes[:, lane] * step + bits + step)
     return lanes
@@ -81,24 +87,28 @@ def _bits(column: pa.ChunkedArray) -> np.ndarray:
     values = column.combine_chunks()
     if isinstance(values, pa.ChunkedArray):
         values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], type=column.type)
-    missing = values.is_null().to_numpy(zero_copy_only=False)
+    missing = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if pa.types.is_floating(values.type):
-        number = values.fill_null(0.0).to_numpy(zero_copy_only=False).astype(np.float64)
+        number = _filled(values, 0.0).astype(np.float64)
         bits = (number + 0.0).view(np.uint64)  # -0.0 becomes 0.0
     elif pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
-        bits = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)
+        bits = _filled(values.cast(pa.int64()), 0).view(np.uint64)
     elif pa.types.is_timestamp(values.type):
-        bits = (
-            values.cast(pa.timestamp("us", tz=values.type.tz)).cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)
-        )
+        bits = _filled(values.cast(pa.timestamp("us", tz=values.type.tz)).cast(pa.int64()), 0).view(np.uint64)
     else:
         encoded = pc.dictionary_encode(values.cast(pa.string()) if not pa.types.is_nested(values.type) else _as_text(values))
         known = [int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big") for word in encoded.dictionary.to_pylist()]
-        codes = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        codes = _filled(encoded.indices, 0)
         bits = np.array(known or [0], dtype=np.uint64)[codes]
-    return np.where(missing, np.uint64(0x5AFE5AFE5AFE5AFE), _mix(bits))
+    mixed = _mix(bits)
+    return mixed if missing is None else np.where(missing, np.uint64(0x5AFE5AFE5AFE5AFE), mixed)
+
+
+def _filled(values: pa.Array, filler: float) -> np.ndarray:
+    """The values with a filler in empty cells."""
+    return np.asarray((values.fill_null(filler) if values.null_count else values).to_numpy(zero_copy_only=False))
 
 
 def _as_text(values: pa.Array) -> pa.Array:

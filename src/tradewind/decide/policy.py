@@ -15,22 +15,25 @@ be if everyone redeemed. Whoever needs a hard limit on redemptions sets the budg
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from tradewind.decide import assemble
-from tradewind.decide.candidates import Candidates, Scene, candidates, scene
+from tradewind.decide import assemble, scarcity
+from tradewind.decide.candidates import Candidates, candidates
 from tradewind.decide.eligibility import CODE
 from tradewind.decide.hashing import canonical, digest, digests, fingerprint, uniforms
 from tradewind.decide.holdout import held_out
 from tradewind.decide.plan import Plan
-from tradewind.decide.request import Limits, Request
+from tradewind.decide.request import Exposure, Limits, Request
 from tradewind.decide.sampling import Choices, draw_matrix, pick, propensities, wins
+from tradewind.decide.scene import Scene, scene
 from tradewind.stats.allocate import bisect
 from tradewind.types import micros
 
-__all__ = ["POLICY", "Limits", "Request", "decide", "recompute"]
+__all__ = ["POLICY", "Exposure", "Limits", "Request", "decide", "recompute"]
 
 POLICY = "posterior-sampling/1"
 _PRICING = 2_048  # customers on whom the price is searched; all of them correct it
@@ -48,48 +51,61 @@ def decide(request: Request) -> Plan:
     """
     seen = scene(request)
     found = candidates(seen)
-    inputs = _inputs(request, seen)
+    inputs = fingerprint_of(request, seen)
     plan_id = digest("plan", inputs)
-    customers = seen.profiles["customer"].to_pylist()
-    ids = digests(inputs, customers)
+    ids = digests(inputs, seen.profiles["customer"].to_pylist())
     units = assemble.units(seen.profiles)
     treat = ~held_out(units, salt=request.salt, share=request.holdout)
     found, reach = _reach(request, found, ids, treat)
-    choices = Choices(found.value, found.sd, found.cost, found.valid)
     draws = draw_matrix(request.seed, request.size - 1, correlation=found.correlation)
-    price = _price(request, found, choices, draws, treat)
+    stock = _scarce(seen, found, ids, draws, treat)
+    found = scarcity.beyond(found, request, ids, stock)
+    prices, price, exposed = _exposed(seen, found, draws, treat)
+    choices = _choices(found, scarcity.bonus(seen, prices))
     shares, won = wins(choices, draws, price=price)
     chances = propensities(shares, found.valid, floor=request.floor)
     drawn = pick(chances, uniforms(request.seed, ids))
-    reserved, over, safety = _reserve(request, found, drawn, treat, uniforms(request.seed, ids, purpose="queue"))
-    outcome = assemble.Outcome(ids, units, treat, chances, drawn, reserved, over, price)
-    worst = float(found.worst[np.arange(len(ids)), drawn - 1][treat & (drawn > 0) & ~over].sum()) if found.worst.shape[1] else 0.0
+    reserved, over, safety = _reserve(seen, found, drawn, treat, uniforms(request.seed, ids, purpose="queue"))
+    outcome = assemble.Outcome(ids, units, treat, chances, drawn, reserved, over, price, choices.scores(price))
+    acting = np.flatnonzero(treat & (drawn > 0) & (over == 0))
     meta = assemble.meta(request, seen, found, plan_id=plan_id, policy=POLICY, price=price) | {
-        "certificate": _certificate(request, found, chances, won, treat, price),
+        "certificate": _certificate(request, found, choices, chances, won, treat, price),
         "safety": safety,
         "reach": reach,
-        "worst_cost": worst,
+        "stock_reach": stock.logged(request),
+        "stock": scarcity.promised(found, seen, drawn, acting),
+        "exposure_prices": prices,
+        "exposure": exposed,
+        "worst_cost": float(found.worst[acting, drawn[acting] - 1].sum()),
         "expected_profit": float(((chances[:, 1:] * (found.value - found.cost))[treat]).sum()),
         "inputs": inputs,
     }
     return Plan(assemble.table(request, seen, found, outcome, plan_id=plan_id, policy=POLICY), meta, assemble.features(seen, found, ids))
 
 
+def again(seen: Scene, ids: list[str], meta: Mapping[str, Any], stock: scarcity.Reach) -> tuple[Candidates, Choices]:
+    """The candidates of some customers under the reach and the prices of a plan that was decided before."""
+    found = candidates(seen, correlation=float(meta["correlation"]))
+    if meta["reach"] < 1.0:
+        found = found.only(uniforms(seen.request.seed, ids, purpose="reach") < meta["reach"], CODE["budget_reach"])
+    found = scarcity.beyond(found, seen.request, ids, stock)
+    return found, _choices(found, scarcity.bonus(seen, meta["exposure_prices"]))
+
+
 def recompute(plan: Plan) -> np.ndarray:
     """Propensities of every candidate of a plan, flat and in order, from its log and seed alone; equal to what it logged."""
-    from tradewind.decide.assemble import logged_choices
-
-    choices, size = logged_choices(plan)
+    choices, size = assemble.logged_choices(plan)
     draws = draw_matrix(int(plan.meta["seed"]), size, correlation=float(plan.meta["correlation"]))
-    shares, _ = wins(choices, draws, price=float(plan.meta["price"]))
+    shares, _ = wins(choices, draws, price=1.0)
     chances = propensities(shares, choices.valid, floor=float(plan.meta["floor"]))
     open_ = np.concatenate([np.ones((len(chances), 1), dtype=bool), choices.valid], axis=1)
     return np.asarray(chances[open_])
 
 
-def _inputs(request: Request, seen: Scene) -> str:
+def fingerprint_of(request: Request, seen: Scene) -> str:
     """Hash of everything that the plan depends on."""
-    tables = [seen.profiles, request.items, request.allowed, *([request.shortlist] if request.shortlist is not None else [])]
+    tables = [seen.profiles, request.items, request.allowed]
+    tables += [table for table in (request.shortlist, request.held) if table is not None]
     offers = [
         [one.offer, one.kind, dict(one.terms), sorted(one.items) if one.items is not None else None, str(one.starts_at), str(one.ends_at),
          one.eligible, sorted(one.audience) if one.audience is not None else None, one.campaign, dict(one.title)]
@@ -97,9 +113,41 @@ def _inputs(request: Request, seen: Scene) -> str:
     ]  # fmt: skip
     names = ("budget", "currency", "salt", "seed", "holdout", "floor", "window_days", "margin", "zone", "budget_id", "size", "reserve_z")
     settings = {name: getattr(request, name) for name in names} | {"channels": dict(request.channels), "limits": vars(request.limits)}
+    if request.exposure is not None:
+        settings["exposure"] = [request.exposure.column, dict(request.exposure.floors)]
     parts = [fingerprint(table) for table in tables]
-    people = sorted(request.impersonal)
-    return digest(POLICY, micros(request.as_of), canonical(offers), canonical(settings), *parts, canonical(people), seen.model.version)
+    settings["promised"] = dict(request.promised)
+    people = [sorted(request.impersonal), sorted(request.blocked)]
+    return digest(POLICY, micros(request.as_of), canonical(offers), canonical(settings), *parts, canonical(people), seen.shelf.version)
+
+
+def _choices(found: Candidates, bonus: np.ndarray | None) -> Choices:
+    return Choices(found.value, found.sd, found.cost, found.valid, bonus)
+
+
+def _scarce(seen: Scene, found: Candidates, ids: list[str], draws: np.ndarray, treat: np.ndarray) -> scarcity.Reach:
+    """Who keeps what is scarce, by the chances of a plan without the limit."""
+    request, stock = seen.request, seen.shelf.stock
+    if not scarcity.scarce(found, stock, treat):
+        return scarcity.Reach.none(request)
+    choices = _choices(found, None)
+    shares, _ = wins(choices, draws, price=_price(request, found, choices, draws, treat))
+    return scarcity.cut(found, request, stock, ids, propensities(shares, found.valid, floor=request.floor), treat)
+
+
+def _exposed(
+    seen: Scene, found: Candidates, draws: np.ndarray, treat: np.ndarray
+) -> tuple[dict[str, float], float, dict[str, dict[str, float]]]:
+    """Prices of the exposure floors, the price of the budget, and the shares reached."""
+    request = seen.request
+    if request.exposure is None:
+        return {}, _price(request, found, _choices(found, None), draws, treat), {}
+
+    def treated(bonus: np.ndarray, price: float) -> np.ndarray:
+        shares, _ = wins(_choices(found, bonus), draws, price=price)
+        return np.asarray(1.0 - propensities(shares, found.valid, floor=request.floor)[:, 0])
+
+    return scarcity.expose(seen, treat, reprice=lambda bonus: _price(request, found, _choices(found, bonus), draws, treat), treated=treated)
 
 
 @dataclass(frozen=True)
@@ -182,36 +230,48 @@ def _padded(chances: np.ndarray, which: np.ndarray, n: int) -> np.ndarray:
     return full
 
 
+def reserve(found: Candidates, drawn: np.ndarray, acting: np.ndarray, *, safety: float) -> np.ndarray:
+    """What the decisions of the customers ``acting`` hold of the budget: expected cost and safety, at most the worst; int64."""
+    slot = drawn[acting] - 1
+    cost, contact, worst = (array[acting, slot] for array in (found.cost, found.contact, found.worst))
+    paid = np.maximum(cost - contact, 0.0)
+    return np.asarray(np.minimum(np.ceil(cost + safety * paid - 1e-9), np.maximum(worst, cost)).astype(np.int64))
+
+
 def _reserve(
-    request: Request, found: Candidates, drawn: np.ndarray, treat: np.ndarray, queue: np.ndarray
+    seen: Scene, found: Candidates, drawn: np.ndarray, treat: np.ndarray, queue: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """What every decision holds of the budget (int64), who did not fit any more (bool), and the safety per unit of discount."""
-    n = len(drawn)
-    reserved, over = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
+    """What every decision holds of the budget (int64), why it did not fit any more (``assemble.OVER``), the safety per discount."""
+    request, n = seen.request, len(drawn)
+    reserved, over = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int8)
     acting = np.flatnonzero(treat & (drawn > 0))
+    acting = acting[np.argsort(queue[acting], kind="stable")]
+    late = scarcity.overdrawn(found, seen.shelf.stock, drawn, acting)
+    over[acting[late]] = 2
+    acting = acting[~late]
     if not len(acting):
         return reserved, over, 0.0
     slot = drawn[acting] - 1
     cost, contact, worst = (array[acting, slot] for array in (found.cost, found.contact, found.worst))
     paid = np.maximum(cost - contact, 0.0)
     deviation = float(np.sqrt(np.maximum(paid * (worst - contact - paid), 0.0).sum()))
-    safety = request.reserve_z * deviation / paid.sum() if paid.sum() > 0 else 0.0
-    held = np.minimum(np.ceil(cost + safety * paid - 1e-9), np.maximum(worst, cost)).astype(np.int64)
-    order = np.argsort(queue[acting], kind="stable")
-    fits = np.cumsum(held[order]) <= request.budget
-    over[acting[order[~fits]]] = True
-    reserved[acting[order[fits]]] = held[order[fits]]
-    return reserved, over, float(safety)
+    safety = float(request.reserve_z * deviation / paid.sum()) if paid.sum() > 0 else 0.0
+    held = reserve(found, drawn, acting, safety=safety)
+    fits = np.cumsum(held) <= request.budget
+    over[acting[~fits]] = 1
+    reserved[acting[fits]] = held[fits]
+    return reserved, over, safety
 
 
 def _certificate(
-    request: Request, found: Candidates, chances: np.ndarray, won: np.ndarray, treat: np.ndarray, price: float
+    request: Request, found: Candidates, choices: Choices, chances: np.ndarray, won: np.ndarray, treat: np.ndarray, price: float
 ) -> dict[str, float]:
     """How far the policy is from the best with the same floor, draws and capacity: dual bound minus primal, minor units.
 
     The sampled problem gives every (customer, draw) one action; its weight is what the floor leaves. At the price each
     chooses its best, so the dual bound is the primal plus (price - 1) * (capacity - expected cost). ``capacity`` is the budget
-    without the safety; it is the expected cost itself where the floor alone costs more.
+    without the safety; it is the expected cost itself where the floor alone costs more. Exposure floors are further constraints
+    with prices of their own, whose slack is part of the gap.
     """
     spend = _spend(found, chances, treat)
     weight = 1.0 - request.floor * (1 + found.valid.sum(axis=1))
@@ -219,4 +279,6 @@ def _certificate(
     primal = float((weight * won + floored)[treat].sum())
     capacity = max(request.budget - request.reserve_z * spend.deviation, spend.mean)
     gap = (price - 1.0) * (capacity - spend.mean)
+    if choices.bonus is not None:
+        gap += float(((1.0 - chances[:, 0]) * choices.bonus)[treat].sum())
     return {"price": price, "capacity": capacity, "expected_cost": spend.mean, "primal": primal, "bound": primal + gap, "gap": gap}

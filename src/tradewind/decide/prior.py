@@ -20,22 +20,35 @@ ELASTICITY = 2.0
 SHRINK_DAYS = 60.0
 
 
-def buys(profiles: pa.Table, *, window_days: int) -> np.ndarray:
-    """P(a purchase within ``window_days``) per row without any message, from order counts; float64 in [0, 1)."""
+def rate(profiles: pa.Table) -> float:
+    """The shop's orders per customer and day."""
+    days = np.maximum(column(profiles, "tenure_days", 0.0), 0.0).sum()
+    return float(column(profiles, "frequency", 0.0).sum() / days) if days > 0 else 0.0
+
+
+def buys(profiles: pa.Table, *, window_days: int, shop: float) -> np.ndarray:
+    """P(a purchase within ``window_days``) per row without any message, from order counts; float64 in [0, 1).
+
+    ``shop``: the :func:`rate` that rows are shrunk to.
+    """
     orders = column(profiles, "frequency", 0.0)
     days = np.maximum(column(profiles, "tenure_days", 0.0), 0.0)
-    shop = orders.sum() / days.sum() if days.sum() > 0 else 0.0
-    rate = (orders + SHRINK_DAYS * shop) / (days + SHRINK_DAYS)
+    found = (orders + SHRINK_DAYS * shop) / (days + SHRINK_DAYS)
     if "orders_30d" in profiles.column_names:
-        rate = (column(profiles, "orders_30d", 0.0) + SHRINK_DAYS * rate) / (30.0 + SHRINK_DAYS)
-    return np.asarray(1.0 - np.exp(-rate * window_days))
+        found = (column(profiles, "orders_30d", 0.0) + SHRINK_DAYS * found) / (30.0 + SHRINK_DAYS)
+    return np.asarray(1.0 - np.exp(-found * window_days))
 
 
-def baskets(profiles: pa.Table, *, typical: float) -> np.ndarray:
-    """Expected order amount per row in minor units: the customer's mean, else the shop's, else ``typical``."""
+def basket(profiles: pa.Table, *, typical: float) -> float:
+    """The mean order amount over customers in minor units, ``typical`` where nobody has ordered."""
     found = column(profiles, "aov", np.nan)
     known = found[np.isfinite(found) & (found > 0)]
-    shop = float(known.mean()) if known.size else typical
+    return float(known.mean()) if known.size else typical
+
+
+def baskets(profiles: pa.Table, *, shop: float) -> np.ndarray:
+    """Expected order amount per row in minor units: the customer's mean, else the ``shop``'s."""
+    found = column(profiles, "aov", np.nan)
     return np.where(np.isfinite(found) & (found > 0), found, shop)
 
 

@@ -23,7 +23,8 @@ class Limits:
 
     Hours are local to the customer. Nothing is sent from ``quiet_from`` to ``quiet_until``; ``default_hour`` is
     used while the best hour of a customer is known with less than ``hour_confidence`` (0-1). At most
-    ``messages_30d`` messages reach a customer in thirty days, and at least ``gap_hours`` lie between two.
+    ``messages_30d`` messages reach a customer in thirty days, and at least ``gap_hours`` lie between two. A customer whose
+    ``risk`` (a column of the profile, 0-1) reaches the limit gets nothing that is worth money.
     """
 
     messages_30d: int = 8
@@ -32,11 +33,12 @@ class Limits:
     quiet_until: int = 8
     default_hour: int = 10
     hour_confidence: float = 0.6
+    risk: float = 0.9
 
     def check(self) -> None:
         """Raise :class:`InputError` for limits that contradict themselves."""
         hour = Number(0, 23, whole=True)
-        rules = {"messages_30d": Number(0, whole=True), "gap_hours": Number(0), "hour_confidence": Number(0, 1)}
+        rules = {"messages_30d": Number(0, whole=True), "gap_hours": Number(0), "hour_confidence": Number(0, 1), "risk": Number(0, 1)}
         check("Limits", vars(self), {**rules, "quiet_from": hour, "quiet_until": hour, "default_hour": hour})
         if self.quiet(self.default_hour):
             raise InputError(
@@ -52,6 +54,20 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Exposure:
+    """Of those who are expected to get something, at least the share ``floors[name]`` (0-1) has ``name`` in the profile's ``column``."""
+
+    column: str
+    floors: Mapping[str, float]
+
+    def check(self) -> None:
+        """Raise :class:`InputError` for floors that contradict themselves."""
+        check("Exposure", self.floors, {name: Number(0, 1) for name in self.floors})
+        if sum(self.floors.values()) > 1:
+            raise InputError(f"Exposure: the floors add up to {sum(self.floors.values()):.2f}; shares of one whole cannot. Lower some.")
+
+
+@dataclass(frozen=True)
 class Request:
     """The input of :func:`tradewind.decide.policy.decide`.
 
@@ -62,7 +78,10 @@ class Request:
     in minor units; plans that name the same ``budget_id`` share it, without one the plan has its own.
     ``margin`` (share of price) is assumed for items without a cost. ``impersonal`` customers switched
     personalisation off: they are decided by the averages of the shop. ``reserve_z``: how many standard deviations of
-    redemption cost are reserved on top of the expectation.
+    redemption cost are reserved on top of the expectation. ``blocked`` customers, as those of a profile column ``blocked``,
+    ``risk`` or ``ring``, get nothing that is worth money. ``held`` (customer, offer): offers that customers hold already,
+    for the stacking groups. ``items`` may have a column ``stock_ends``: when an item is expected to be sold out.
+    ``promised``: pieces of ``item:SKU`` or ``offer:ID`` that open decisions hold (``commit.promised``), taken off the stock.
     """
 
     as_of: datetime
@@ -85,6 +104,10 @@ class Request:
     zone: str = "UTC"
     budget_id: str | None = None
     impersonal: frozenset[str] = frozenset()
+    blocked: frozenset[str] = frozenset()
+    held: pa.Table | None = None
+    promised: Mapping[str, int] = field(default_factory=dict)
+    exposure: Exposure | None = None
     size: int = 10
     reserve_z: float = 1.64
 
@@ -110,11 +133,14 @@ class Request:
         if self.margin is not None:
             check("decide", {"margin": self.margin}, {"margin": Number(0, 1)})
         self.limits.check()
+        if self.exposure is not None:
+            self.exposure.check()
         for name, table, needed in (
             ("profiles", self.profiles, ("customer",)),
             ("items", self.items, ("item", "price", "cost", "stock")),
             ("shortlist", self.shortlist, ("customer", "item", "score")),
             ("allowed", self.allowed, ("customer", "channel")),
+            ("held", self.held, ("customer", "offer")),
         ):
             for column in needed:
                 if table is not None and column not in table.column_names:

@@ -25,10 +25,17 @@ class Choices:
     sds: np.ndarray
     costs: np.ndarray
     valid: np.ndarray
+    bonus: np.ndarray | None = None  # (customers): what an exposure floor adds to every action
 
     def rows(self, which: np.ndarray | slice) -> Choices:
         """The choices of some customers."""
-        return Choices(self.values[which], self.sds[which], self.costs[which], self.valid[which])
+        bonus = None if self.bonus is None else self.bonus[which]
+        return Choices(self.values[which], self.sds[which], self.costs[which], self.valid[which], bonus)
+
+    def scores(self, price: float) -> np.ndarray:
+        """value - price * cost, plus the bonus; (customers, slots)."""
+        plain = self.values - price * self.costs
+        return plain if self.bonus is None else plain + self.bonus[:, None]
 
 
 def draw_matrix(seed: int, slots: int, *, correlation: float) -> np.ndarray:
@@ -51,7 +58,7 @@ def wins(choices: Choices, draws: np.ndarray, *, price: float) -> tuple[np.ndarr
         part = choices.rows(slice(start, start + _CHUNK))
         best = np.zeros((part.values.shape[0], draws.shape[0]))
         who = np.zeros(best.shape, dtype=np.int8)
-        base = np.where(part.valid, part.values - price * part.costs, -np.inf)
+        base = np.where(part.valid, part.scores(price), -np.inf)
         for slot in range(slots):
             score = base[:, slot, None] + part.sds[:, slot, None] * draws[None, :, slot]
             better = score > best  # on a tie the earlier slot stays, "nothing" before all
@@ -61,6 +68,8 @@ def wins(choices: Choices, draws: np.ndarray, *, price: float) -> tuple[np.ndarr
             shares[start : start + _CHUNK, slot] = (who == slot).mean(axis=1)
         spent = (shares[start : start + _CHUNK, 1:] * part.costs).sum(axis=1)
         won[start : start + _CHUNK] = best.mean(axis=1) + (price - 1.0) * spent
+        if part.bonus is not None:
+            won[start : start + _CHUNK] -= part.bonus * shares[start : start + _CHUNK, 1:].sum(axis=1)
     return shares, won
 
 

@@ -40,9 +40,7 @@ def shortlist(table: pa.Table | None, *, customers: pa.ChunkedArray, items: pa.C
     what = _index(table["item"], items)
     score = table["score"].cast(pa.float64()).fill_null(-np.inf).to_numpy()
     known = np.flatnonzero((who >= 0) & (what >= 0) & ~np.isnan(score))
-    order = known[np.lexsort((what[known], -score[known], who[known]))]
-    _, first = np.unique(who[order] * len(items) + what[order], return_index=True)  # an item listed twice counts once
-    order = order[np.sort(first)]
+    order = ranked(known, who, what, score, len(items))
     start = np.concatenate([[0], np.cumsum(np.bincount(who[order], minlength=n))])[:-1]
     rank = np.arange(len(order)) - start[who[order]]
     order, rank = order[rank < LONGEST], rank[rank < LONGEST]
@@ -52,11 +50,23 @@ def shortlist(table: pa.Table | None, *, customers: pa.ChunkedArray, items: pa.C
     personal = ~impersonal[who[order]]
     popular = np.bincount(what[order][personal], weights=affinity(rank[personal]), minlength=len(items))
     if impersonal.any():
-        best = np.argsort(-popular, kind="stable")[:width]
-        best = best[popular[best] > 0]
+        best = most_popular(popular, width)
         item[impersonal], row[impersonal] = -1, -1
         item[impersonal, : len(best)] = best
     return Shortlist(item, row, popular, table.num_rows - len(known))
+
+
+def ranked(known: np.ndarray, who: np.ndarray, what: np.ndarray, score: np.ndarray, items: int) -> np.ndarray:
+    """The ``known`` rows by customer, then best score first; an item listed twice counts once."""
+    order = known[np.lexsort((what[known], -score[known], who[known]))]
+    _, first = np.unique(who[order] * items + what[order], return_index=True)
+    return np.asarray(order[np.sort(first)])
+
+
+def most_popular(popular: np.ndarray, most: int) -> np.ndarray:
+    """Up to ``most`` items that anybody has on the list, most listed first."""
+    best = np.argsort(-popular, kind="stable")[:most]
+    return np.asarray(best[popular[best] > 0])
 
 
 def _index(column: pa.ChunkedArray, known: pa.ChunkedArray) -> np.ndarray:

@@ -145,6 +145,21 @@ reservations = Table(
     Index("reservations_budget", "budget", "state"),
 )
 
+stock = Table(
+    "stock",  # how many pieces of an item or an offer open decisions promise; what there is stands in the plan
+    metadata,
+    Column("thing", String(300), primary_key=True),  # "item:SKU" or "offer:ID"
+    Column("reserved", BigInteger, nullable=False),
+)
+promises = Table(
+    "promises",  # deleted when the decision is settled, or its window is over
+    metadata,
+    Column("decision_id", String(64), primary_key=True),
+    Column("thing", String(300), primary_key=True),
+    Column("until", BigInteger, nullable=False),
+    Index("promises_until", "until"),
+)
+
 # -- delivery --------------------------------------------------------------------------------------------------------
 outbox = Table(
     "outbox",  # "planned" rows commit with the decision; compose makes them "ready"

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tradewind.decide.offers.base import OfferKind, Terms
+from tradewind.decide.offers.base import FROM, MONEY, OfferKind, Terms, one_of_two, percent_off
 from tradewind.errors import InputError
 from tradewind.params import Number, Rule
 
@@ -16,25 +16,15 @@ class Coupon(OfferKind):
     """A coupon over the offer's items, or over the whole basket when the offer names none.
 
     Terms: exactly one of ``percent`` (more than 0, at most 100) and ``fixed`` (whole minor units, at least 1);
-    optional ``threshold`` and ``cap`` in whole minor units, ``margin_floor`` as a share. Percentages round half up.
+    optional ``threshold`` and ``cap`` in whole minor units. Percentages round half up.
     """
 
     name = "coupon"
-    rules: ClassVar[Mapping[str, Rule]] = {
-        "percent": Number(0, 100),
-        "fixed": Number(1, 10**12, whole=True),
-        "threshold": Number(0, 10**12, whole=True),
-        "cap": Number(1, 10**12, whole=True),
-        "margin_floor": Number(0, 1),
-    }
+    rules: ClassVar[Mapping[str, Rule]] = {"percent": Number(0, 100), "fixed": MONEY, "threshold": FROM, "cap": MONEY}
 
     def check(self, terms: Terms) -> None:
         super().check(terms)
-        given = [name for name in ("percent", "fixed") if name in terms]
-        if len(given) != 1:
-            raise InputError(f'Offer kind "coupon" needs exactly one of "percent" and "fixed"; got {" and ".join(given) or "neither"}.')
-        if terms.get("percent") == 0:
-            raise InputError('Offer kind "coupon": percent must be more than 0; got 0. An offer without a discount is of kind "product".')
+        one_of_two(self.name, terms)
         if "fixed" in terms and terms.get("threshold", terms["fixed"]) < terms["fixed"]:
             raise InputError(
                 f'Offer kind "coupon": threshold {terms["threshold"]} is below the fixed discount {terms["fixed"]}, '
@@ -43,11 +33,7 @@ class Coupon(OfferKind):
 
     def discounts(self, amounts: np.ndarray, terms: Terms) -> np.ndarray:
         amounts = np.asarray(amounts, dtype=np.int64)
-        if "percent" in terms:
-            points = round(float(terms["percent"]) * 100)
-            off = (amounts * points + 5_000) // 10_000
-        else:
-            off = np.full_like(amounts, int(terms["fixed"]))
+        off = percent_off(amounts, terms["percent"]) if "percent" in terms else np.full_like(amounts, int(terms["fixed"]))
         off = np.minimum(np.minimum(off, int(terms.get("cap", 10**12))), amounts)
         return np.where(amounts >= self.threshold(terms), off, 0)
 

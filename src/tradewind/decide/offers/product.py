@@ -8,14 +8,16 @@ from typing import ClassVar
 import numpy as np
 
 from tradewind.decide.offers.base import OfferKind, Terms
-from tradewind.params import Number, Rule
+from tradewind.params import Rule
 
 
 class Product(OfferKind):
-    """Takes nothing off. Terms: ``margin_floor`` only."""
+    """Takes nothing off; no terms of its own."""
 
     name = "product"
-    rules: ClassVar[Mapping[str, Rule]] = {"margin_floor": Number(0, 1)}
+    rules: ClassVar[Mapping[str, Rule]] = {}
+    incentive = False
+    whole = False
 
     def discounts(self, amounts: np.ndarray, terms: Terms) -> np.ndarray:  # noqa: ARG002 - the contract's signature
         return np.zeros_like(amounts, dtype=np.int64)
