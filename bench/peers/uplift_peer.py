@@ -4,13 +4,15 @@
 
 TRIAL.npz: x [n, features], arm [n] (0 nothing), y [n], halves [splits, n] (True: learn from it), ours_<name> [splits, n, arms]: effects
 of our own learners, which get scikit-uplift's Qini here too. EFFECTS.npz: one array [splits, n, arms] per peer, NaN where learned
-from. Every peer learns each arm against nothing alone, untuned; trees get the same modest settings everywhere.
+from; written after each peer, and peers that it already holds are not learned again. Every peer learns each arm against nothing
+alone, untuned; trees get the same modest settings everywhere.
 """
 
 import json
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 from lightgbm import LGBMClassifier, LGBMRegressor
@@ -99,9 +101,14 @@ def main():
     arms, binary = int(arm.max()), bool(np.isin(y, (0, 1)).all())
     x = np.where(np.isnan(x), np.nanmean(x, axis=0), x)  # the linear peers know no missing values
     found = {name[len("ours_") :]: values for name, values in trial.items() if name.startswith("ours_")}
-    ours = set(found)
     seconds, left_out = {}, {}
+    kept = {}
+    if Path(answer).exists():
+        with np.load(answer) as stored:
+            kept = {name: stored[name] for name in stored.files}
     for name, effects in peers(binary).items():
+        if name in kept:
+            continue
         table, started = np.full((len(halves), len(y), arms), np.nan), time.process_time()
         try:
             for split, half in enumerate(halves):
@@ -111,8 +118,10 @@ def main():
         except Exception as error:  # noqa: BLE001 - a peer that does not run on this trial is named, not hidden
             left_out[name] = f"{type(error).__name__}: {error}"[:200]
             continue
-        found[name], seconds[name] = table, time.process_time() - started
-    np.savez(answer, **{name: table for name, table in found.items() if name not in ours})
+        kept[name], seconds[name] = table, time.process_time() - started
+        np.savez(answer + ".part.npz", **kept)
+        Path(answer + ".part.npz").replace(answer)
+    found |= kept
     print(json.dumps({"cpu": seconds, "left_out": left_out, "qini": scored(found, arm, y, halves) if binary else {}}))
 
 

@@ -76,6 +76,14 @@ def test_the_same_seed_gives_the_same_effects_and_unknown_features_are_average(n
     assert np.isfinite(model.effects(holes)).all()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_unit_of_the_outcome_does_not_matter(name: str) -> None:
+    trial = made(8, n=800)
+    once = fitted(trial, name).effects(trial.x)
+    cents = learner(name).fit(trial.x, trial.arm, 1e4 * trial.y, trial.propensity, seed=1).effects(trial.x)
+    assert cents == pytest.approx(1e4 * once, rel=1e-3, abs=1.0)
+
+
 @pytest.mark.parametrize("name", ["s", "r", "dr"])
 def test_without_differences_everybody_gets_the_mean_of_the_arm(name: str) -> None:
     trial = made(4, effect=0.0)

@@ -45,9 +45,10 @@ def sigmoid(eta: Values) -> Values:
 
 
 def fit(design: Values, y: Values, groups: NDArray[np.int64], *, binary: bool, shrink: bool, weight: Values | None = None) -> Values:
-    """Coefficients [columns] of ``y`` on ``design`` [n, columns]; ``groups`` [columns]: -1 free, else the number of the group.
+    """Coefficients [columns] of ``y`` on ``design`` [n, columns], whose first column is 1 for a logistic regression.
 
-    ``binary`` fits a logistic regression, else least squares, both with ``weight`` [n] per row.
+    ``groups`` [columns] numbers the groups that share a prior, -1 for free columns. ``binary`` fits a logistic regression, else
+    least squares with ``weight`` [n]; precisions are in units of the noise, so that the unit of ``y`` does not matter.
     """
     prior = np.where(groups >= 0, WEAK, 1e-6)
     if binary:
@@ -55,12 +56,10 @@ def fit(design: Values, y: Values, groups: NDArray[np.int64], *, binary: bool, s
     w = np.ones(len(y)) if weight is None else weight
     gram, vector = (design * w[:, None]).T @ design, design.T @ (w * y)
     start = np.linalg.solve(gram + np.diag(prior), vector)
-    noise = max(float((w * (y - design @ start) ** 2).sum()) / max(len(y) - len(prior), 1), 1e-12)
-    if shrink:
-        prior = evidence(gram / noise, vector / noise, groups, prior)
-    # Without shrinkage the weak prior is in units of a customer, so that the noise drops out.
-    found: Values = np.linalg.solve(gram / noise + np.diag(prior), vector / noise) if shrink else start
-    return found
+    noise = float((w * (y - design @ start) ** 2).mean())
+    if not shrink or noise <= 1e-12 * float((w * y**2).mean()):
+        return np.asarray(start)
+    return np.asarray(np.linalg.solve(gram + np.diag(evidence(gram, vector / noise**0.5, groups, prior)), vector))
 
 
 def evidence(information: Values, vector: Values, groups: NDArray[np.int64], prior: Values) -> Values:
@@ -81,7 +80,8 @@ def evidence(information: Values, vector: Values, groups: NDArray[np.int64], pri
 
 def _logistic(design: Values, y: Values, groups: NDArray[np.int64], prior: Values, *, shrink: bool) -> Values:
     share = float(np.clip(y.mean(), 1e-6, 1 - 1e-6))
-    beta = np.linalg.lstsq(design[:: max(1, len(y) // 1000)], np.full(len(y), np.log(share / (1 - share)))[:: max(1, len(y) // 1000)])[0]
+    beta = np.zeros(design.shape[1])
+    beta[0] = np.log(share / (1 - share))
     beta, gram = _newton(design, y, beta, prior)
     if shrink:
         for _ in range(2):  # the quadratic approximation moves a little with the mode

@@ -35,7 +35,8 @@ class Residual(Learner):
             left = left - ((design(trial.x) @ beta.T) * surprise).sum(axis=1)
             for arm in range(trial.arms):
                 own = surprise[:, arm]
-                grown = _linear.boosted(trial.x, left / own, np.zeros(len(left)), binary=False, seed=seed, weight=own**2)
+                target = np.divide(left, own, out=np.zeros(len(left)), where=own != 0)  # an arm that was impossible weighs nothing
+                grown = _linear.boosted(trial.x, target, np.zeros(len(left)), binary=False, seed=seed, weight=own**2)
                 left = left - own * grown.predict(trial.x)
                 trees.append(grown)
 
