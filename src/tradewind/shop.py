@@ -130,6 +130,7 @@ class Shop:
         models come out.
         """
         from tradewind import plugins
+        from tradewind.learn.answers import Answers
         from tradewind.learn.registry import publish
         from tradewind.learn.sequences import sequences
 
@@ -143,6 +144,10 @@ class Shop:
         model.fit(log, as_of=cut)
         card = {"recommend": recommend, "params": model.params(), "customers": len(log), "items": len(model.items), "events": len(log.at)}
         version = publish(self.home, "recommend", model.save, as_of=cut, card=card, now=self.now())
+        step(0.85, "learning who answers messages")
+        answers = Answers.learn(self.home.tables, as_of=cut)
+        if answers is not None:
+            publish(self.home, "answers", answers.save, as_of=cut, card={"contacted": answers.contacted}, now=self.now())
         step(0.9, "fitting the value of offers")
         value = self._fit_value(cut)
         from tradewind.learn.report import learned
@@ -241,6 +246,7 @@ class Shop:
         people = profiles(self.home.tables, as_of=cut)
         if people.num_rows == 0:
             raise StateError(f"Nobody to decide for: no event before {cut:%Y-%m-%d %H:%M} UTC and no row of customers names a customer.")
+        people = self._answering(people, cut)
         step(0.4, "shortlists")
         shortlist = self._shortlist(cut)
         step(0.7, "choosing")
@@ -295,6 +301,13 @@ class Shop:
         allowed = np.array([item in sellable for item in model.items], dtype=bool)
         ranking = model.recommend(histories, k=SHORTLIST, exclude_seen=["purchase"], allowed=allowed)
         return ranking.table()
+
+    def _answering(self, people: pa.Table, cut: datetime) -> pa.Table:
+        """The profiles with how readily each customer answers messages, where that was learned."""
+        from tradewind.learn.answers import Answers
+        from tradewind.learn.registry import active, learned
+
+        return Answers.load(active(self.home, "answers", before=cut).path).added(people) if learned(self.home, "answers") else people
 
     def _value(self, cut: datetime) -> ValueModel | None:
         from tradewind.decide.value import ValueModel

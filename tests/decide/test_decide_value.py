@@ -56,14 +56,15 @@ def test_information_is_generalised_least_squares_of_doubly_robust_outcomes() ->
     acted = np.full(40, -1)
     acted[found.owner[found.taken]] = np.flatnonzero(found.taken)
     predicted = base + np.where(acted >= 0, effect[acted], 0.0)
-    information, vector, _ = learning._information(found, z, effect, found.y - predicted)
+    told = rng.uniform(0.5, 2.0, 40)  # how much each decision counts
+    information, vector, _ = learning._information(found, z, effect, found.y - predicted, told)
     wanted, right = np.zeros_like(information), np.zeros_like(vector)
     for row in range(40):
         part = slice(3 * row, 3 * row + 3)
         e, e0 = found.chance[part], 1 - found.chance[part].sum()
         m = base[row] + effect[part]
         pseudo = m - base[row] + found.taken[part] / e * (found.y[row] - m) - (acted[row] < 0) / e0 * (found.y[row] - base[row])
-        weight = np.linalg.inv(np.diag(1 / e) + 1 / e0)
+        weight = told[row] * np.linalg.inv(np.diag(1 / e) + 1 / e0)
         phi = np.einsum("sq,p->sqp", found.actions[part], z[row]).reshape(3, -1)
         wanted += phi.T @ weight @ phi
         right += phi.T @ weight @ pseudo
@@ -94,6 +95,39 @@ def test_posterior_recovers_the_effects_and_covers_them() -> None:
         covered.append(np.abs(error) < 1.96 * sd)
     assert abs(np.mean(errors)) < 3 * np.std(errors) / np.sqrt(60)
     assert 0.92 < np.mean(covered) < 0.99
+
+
+def test_decisions_of_noisy_customers_count_less() -> None:
+    """Where who buys much varies much, weights of the noise halve the squared error, and the intervals still cover."""
+    theta = np.array([[2.0, 0.5], [0.5, 0.0], [0.0, 0.0]])
+    errors: dict[float, list[float]] = {learning.MOST: [], 1.0: []}
+    covered = []
+    for seed in range(40):
+        found, z = logged(1_200, seed=seed, theta=theta, noise=0.5)
+        rng = np.random.default_rng(seed)
+        habit = np.where(z[:, 1] > 0.5, 8.0, 0.5)  # expected margin and noise go together
+        found = replace(found, y=found.y + habit + rng.normal(size=1_200) * habit)
+        value = Surface.prior(NAMES, 2, 20.0)
+        for most, missed in errors.items():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(learning, "MOST", most)
+                lesson = learning.lesson(found, z, value, np.zeros(2), folds=5)
+            mean, covariance = value.learned(*lesson.value).solve()
+            phi = np.kron([1.0, 0.25, 0.5], [1.0, -0.5])
+            missed.append(float(phi @ mean.ravel() - phi @ theta.ravel()))
+            if most > 1:
+                covered.append(abs(missed[-1]) < 1.96 * np.sqrt(phi @ covariance @ phi))
+    assert np.mean(np.square(errors[learning.MOST])) < 0.5 * np.mean(np.square(errors[1.0]))
+    assert np.mean(covered) > 0.85
+
+
+def test_a_feature_that_is_believed_in_may_differ_where_others_may_not() -> None:
+    """The prior of its interactions is a share of the main effect; the others share out what is left."""
+    names, plain = NAMES, Surface.prior(NAMES, 5, 10.0)
+    strong = Surface.prior(names, 5, 10.0, (2,))
+    before, after = (each.deviations().reshape(3, 5) for each in (plain, strong))
+    np.testing.assert_allclose(after[:, 2], 0.5 * after[:, 0])
+    np.testing.assert_allclose(np.delete(after, 2, axis=1), np.delete(before, 2, axis=1))
 
 
 def test_without_differences_between_customers_the_arm_mean_is_kept() -> None:

@@ -217,9 +217,9 @@ def _priced(seen: Scene, who: np.ndarray, slots: _Slots) -> dict[str, np.ndarray
         off[:, which] = kind.discounts(amount[:, which], terms)
     discount = off / np.maximum(amount, 1)
     share = np.where(known, shelf.share[at] if len(shelf.share) else 0.0, shelf.shop_share)
-    buys = seen.buys[who, None, None]
+    buys, moved = seen.buys[who, None, None], seen.moved[who, None, None]
     told = {"discount": discount, "coverage": slots.coverage}
-    effect = prior.margin_effect(buys, np.nan_to_num(share) * amount, affinity=slots.affinity, **told)
+    effect = prior.margin_effect(moved, np.nan_to_num(share) * amount, affinity=slots.affinity, **told)
     return {"off": off, "discount": discount, "prior_margin": effect, "redeemed": prior.redemption(buys, **told) * off}
 
 

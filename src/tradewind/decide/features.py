@@ -14,6 +14,7 @@ from tradewind.errors import SchemaError
 CUSTOMER = (
     "recency_days",
     "frequency",
+    "active_days",
     "aov",
     "tenure_days",
     "views_30d",
@@ -26,6 +27,7 @@ CUSTOMER = (
     "category_confidence",
     "open_rate",
     "click_rate",
+    "answer_rate",
     "messages_30d",
     "stage=prospect",
     "stage=new",
@@ -33,6 +35,7 @@ CUSTOMER = (
     "stage=at_risk",
     "stage=lapsed",
 )
+STRONG = ("answer_rate",)  # what is believed beforehand to tell apart whom a message moves
 PREFIX = "x:"  # of customer columns in the features of a plan
 NUMERIC = ("discount", "affinity")  # attributes of an action that are no yes-or-no
 

@@ -17,6 +17,7 @@ import numpy as np
 SPREADS = (1.0, 3.0, 10.0)  # the prior of the main effects only ever widens
 HETEROS = (0.03, 0.1, 0.3, 1.0)
 START = (1.0, 0.3)  # spread and hetero before any data
+STRONG = 0.5
 
 # Prior deviation of main effects in units of the head's money scale: an honest "could be a quarter of the base".
 MAIN: Mapping[str, float] = {"contact": 0.25, "kind": 0.15, "channel": 0.1, "offer": 0.15, "discount": 1.0, "affinity": 0.15}
@@ -33,12 +34,13 @@ class Surface:
     vector: np.ndarray
     spread: float = START[0]
     hetero: float = START[1]
+    strong: tuple[int, ...] = ()  # features whose interactions are believed to be as large as STRONG of the main effect
 
     @classmethod
-    def prior(cls, names: tuple[str, ...], features: int, unit: float) -> Surface:
+    def prior(cls, names: tuple[str, ...], features: int, unit: float, strong: tuple[int, ...] = ()) -> Surface:
         """A surface without data."""
         size = len(names) * features
-        return cls(names, features, unit, np.zeros((size, size)), np.zeros(size))
+        return cls(names, features, unit, np.zeros((size, size)), np.zeros(size), strong=strong)
 
     def extended(self, names: tuple[str, ...]) -> Surface:
         """The same posterior with more attributes at the end; those have only their prior."""
@@ -61,8 +63,9 @@ class Surface:
     def deviations(self) -> np.ndarray:
         """Prior standard deviations of Theta, flat (q*p)."""
         main = np.array([MAIN[name.partition("=")[0]] for name in self.names])
-        rest = main[:, None] * self.hetero / np.sqrt(max(self.features - 1, 1)) * np.ones((1, self.features - 1))
-        return np.asarray(self.spread * self.unit * np.concatenate([main[:, None], rest], axis=1).ravel())
+        share = np.full(self.features, self.hetero / np.sqrt(max(self.features - 1, 1)))
+        share[0], share[list(self.strong)] = 1.0, np.maximum(share[list(self.strong)], STRONG)
+        return np.asarray(self.spread * self.unit * (main[:, None] * share[None, :]).ravel())
 
     def evidence(self) -> float:
         """Log marginal likelihood of the data up to a constant that no choice of the prior changes."""

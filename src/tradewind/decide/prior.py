@@ -3,8 +3,9 @@
 * A customer buys within the window with probability ``P = 1 - exp(-rate * days)``; the rate is the customer's orders
   per day, shrunk to the shop's rate with the weight of ``SHRINK_DAYS`` days, then updated by the last thirty days.
 * A message raises P by ``LIFT`` (relative) for the best recommended item, less for lower ranks; a discount of share
-  d raises it by ``ELASTICITY * d``. These two are assumptions, not findings: the prior around them is wide, and data
-  of randomised decisions replace it.
+  d raises it by ``ELASTICITY * d``. Where the profiles say how readily each customer answers messages, the shop's mean P
+  is shared out by that instead of by each customer's own: a message moves who answers it, not who buys anyway. These are
+  assumptions, not findings: the prior around them is wide, and data of randomised decisions replace it.
 * A coupon costs its discount whenever it is redeemed, and those who would have bought anyway redeem too
   (cannibalisation): expected cost = contact + P * coverage * (1 + ELASTICITY * d) * discount. ``coverage`` is the share of
   the customer's shortlist that the coupon is valid for.
@@ -18,6 +19,7 @@ import pyarrow as pa
 LIFT = 0.05
 ELASTICITY = 2.0
 SHRINK_DAYS = 60.0
+ANSWERS = "answer_rate"  # column of the profiles: ``learn/answers.py``
 
 
 def rate(profiles: pa.Table) -> float:
@@ -52,10 +54,27 @@ def baskets(profiles: pa.Table, *, shop: float) -> np.ndarray:
     return np.where(np.isfinite(found) & (found > 0), found, shop)
 
 
+def answers(profiles: pa.Table) -> float:
+    """The mean answer rate of the customers; 0 where none is known."""
+    found = column(profiles, ANSWERS, np.nan)
+    known = found[np.isfinite(found)]
+    return float(known.mean()) if known.size else 0.0
+
+
+def moved(profiles: pa.Table, buy: np.ndarray, *, mean: float, answers: float) -> np.ndarray:
+    """The probability that a message multiplies, per row: the shop's ``mean`` times the relative answer rate, ``buy`` where none is known.
+
+    ``answers``: the shop's mean answer rate.
+    """
+    if not answers:
+        return buy
+    return np.asarray(np.minimum(mean * column(profiles, ANSWERS, answers) / answers, 1.0))
+
+
 def margin_effect(
     buy: np.ndarray, unit_margin: np.ndarray, *, discount: np.ndarray, affinity: np.ndarray, coverage: np.ndarray
 ) -> np.ndarray:
-    """Prior mean of the incremental margin, before the discount is paid; minor units."""
+    """Prior mean of the incremental margin, before the discount is paid; minor units. ``buy`` as from :func:`moved`."""
     return np.asarray(buy * unit_margin * (LIFT * affinity + ELASTICITY * discount * coverage))
 
 

@@ -58,6 +58,7 @@ class Shelf:
     rate: float  # orders a day and customer
     basket: float  # minor units
     average: tuple[float, float]  # of purchase probability and basket: what an impersonal customer gets
+    answers: float  # mean answer rate, 0 where unknown
     unit: float  # minor units: expected margin of a typical customer in a window
     stock: Stock
     model: ValueModel
@@ -79,6 +80,7 @@ class Scene:
     bad_zones: int
     listed: Shortlist
     buys: np.ndarray  # (n) probability of a purchase in a window
+    moved: np.ndarray  # (n) the part of it that messages multiply
     basket: np.ndarray  # (n) minor units
     x: np.ndarray  # (n, columns of the model)
 
@@ -108,7 +110,9 @@ def scene(request: Request) -> Scene:
     buys = prior.buys(profiles, window_days=request.window_days, shop=rate)
     basket = prior.baskets(profiles, shop=basket_mean)
     average = (float(buys.mean()), float(basket.mean())) if len(names) else (0.0, 0.0)
-    buys, basket = np.where(impersonal, average[0], buys), np.where(impersonal, average[1], basket)
+    answers = prior.answers(profiles)
+    moved = prior.moved(profiles, buys, mean=average[0], answers=answers)
+    buys, basket, moved = (np.where(impersonal, *pair) for pair in ((average[0], buys), (average[1], basket), (average[0], moved)))
     unit = max(float(np.mean(buys * basket)) * shop_share, 1.0) if len(names) else 1.0
     model = request.model or ValueModel()
     x = features.customer_matrix(profiles, model.columns)
@@ -120,9 +124,9 @@ def scene(request: Request) -> Scene:
     shelf = _shelf(
         request, kinds, profiles.schema, model, popular=listed.popular,
         until=int(send_at.max()) if len(names) else micros(request.as_of),
-        price=price, share=share, shop_share=shop_share, rate=rate, basket=basket_mean, average=average, unit=unit,
+        price=price, share=share, shop_share=shop_share, rate=rate, basket=basket_mean, average=average, answers=answers, unit=unit,
     )  # fmt: skip
-    return Scene(request, shelf, profiles, impersonal, send_at, bad_zones, listed, buys, basket, x)
+    return Scene(request, shelf, profiles, impersonal, send_at, bad_zones, listed, buys, moved, basket, x)
 
 
 def _margins(request: Request) -> tuple[np.ndarray, np.ndarray, float]:

@@ -89,7 +89,8 @@ class ValueModel:
         old = self.state
         if old is None:
             center, scale = features.moments(x)
-            empty = Surface.prior((), len(self.columns) + 1, max(unit, 1.0))
+            strong = tuple(1 + at for at, name in enumerate(self.columns) if name in features.STRONG)
+            empty = Surface.prior((), len(self.columns) + 1, max(unit, 1.0), strong)
             old = State(center, scale, np.zeros(len(self.columns) + 1), empty, empty)
         names = list(old.value.names)
         names += [name for name in fixed if name not in names]
@@ -176,6 +177,7 @@ class ValueModel:
                         len(card["columns"]) + 1,
                         information=saved[f"{head}_information"],
                         vector=saved[f"{head}_vector"],
+                        strong=tuple(card["state"]["strong"]),
                         **card["state"][head],
                     )
                     for head in ("value", "cost")
@@ -199,7 +201,10 @@ class ValueModel:
         arrays: dict[str, np.ndarray] = {}
         if self.state is not None:
             state = self.state
-            card["state"] = {key: getattr(state, key) for key in ("rows", "noise", "as_of", "plans")} | {"names": state.value.names}
+            card["state"] = {key: getattr(state, key) for key in ("rows", "noise", "as_of", "plans")} | {
+                "names": state.value.names,
+                "strong": state.value.strong,
+            }
             arrays = {"center": state.center, "scale": state.scale, "base": state.base}
             for head in ("value", "cost"):
                 surface: Surface = getattr(state, head)
