@@ -120,8 +120,8 @@ def own(stream: Stream, seed: int, floor: float) -> dict[str, float]:
 def compare(bench: Harness, peer: Peer, name: str, make, seeds: list[int], floor: float) -> dict[str, list[float]]:  # type: ignore[no-untyped-def]
     """One stream at one floor: figures of regret; returns the chi-squares and the least propensities."""
     label = f"{name}_floor_{floor:g}"
-    theirs: dict[str, list[float]] = {explorer: [] for explorer in EXPLORERS}
-    ranked = list(EXPLORERS)
+    ranked = bench.arguments.explorers or list(EXPLORERS)
+    theirs: dict[str, list[float]] = {explorer: [] for explorer in ranked}
     for at, seed in enumerate(seeds):
         if any(at == last for last, _ in HALVING):
             ranked.sort(key=lambda explorer: -sum(theirs[explorer]))
@@ -166,6 +166,7 @@ def main() -> None:
             "--seeds": {"type": int, "default": 20},
             "--rounds": {"type": int, "default": 20_000, "help": "of the simulated streams"},
             "--delay": {"type": int, "default": 0, "help": "rounds until a reward is known, with --path"},
+            "--explorers": {"nargs": "*", "choices": list(EXPLORERS), "help": "only these of VowpalWabbit's"},
             "--floors": {"nargs": "*", "type": float, "default": [0.01, 0.0], "help": "least propensity of every action"},
             "--keep": {"type": Path, "help": "folder for VowpalWabbit's results, each computed once"},
             "--only": {"nargs": "*", "choices": NAMES, "help": "these simulated streams"},

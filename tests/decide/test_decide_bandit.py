@@ -269,7 +269,7 @@ def test_bad_input_is_refused_and_leaves_no_trace() -> None:
 
 
 def test_settings_that_cannot_hold_are_refused() -> None:
-    with pytest.raises(InputError, match=r"floor 0\.2 for 6 actions is more than 1"):
+    with pytest.raises(InputError, match=r"6 actions ask for 1\.2 in all"):
         fresh(floor=0.2)
     with pytest.raises(InputError, match=r"ask for 1\.8 in all"):
         fresh(floors={"offer": 0.6})

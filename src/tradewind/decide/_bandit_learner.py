@@ -19,7 +19,8 @@ from tradewind.decide._bandit_posterior import Posterior, Prior, posterior
 
 MEMORIES = (np.inf, 2_000.0)  # decisions after which an outcome counts 1/e
 WARM = 256  # outcomes from which the standardisation is taken
-BLOCK = 512  # outcomes learned at once, at most
+BLOCK = 512  # outcomes learned at once, at most; while nothing is forgotten up to LONG, an eighth of what is known
+LONG = 2_048
 _BEHIND = 4  # the map that does not decide is solved at every so many updates
 _ARRAYS = ("information", "vector", "squares", "loss")
 _JUDGED = 4_000.0  # outcomes over which candidates are compared
@@ -48,8 +49,9 @@ class Learner:
 
     @property
     def block(self) -> int:
-        """How many outcomes are gathered before the next update: few in the beginning, later at most ``BLOCK``."""
-        return min(max(self.rows // 4, 8), BLOCK)
+        """How many outcomes are gathered before the next update: few in the beginning, then more."""
+        forgets = self.champion[1] > 0
+        return max(min(max(self.rows // 4, 8), BLOCK), 0 if forgets else min(self.rows // 8, LONG))
 
     def extend(self, members: np.ndarray) -> None:
         """More actions and attributes, at the end of those known; they have only their prior."""
@@ -156,28 +158,25 @@ class Learner:
         self.centers = self.vector[:, :, 0].sum(axis=1) / total
         self.units = np.sqrt(np.maximum(self.squares / total - self.centers**2, 0.0))
         self.units[self.units == 0] = 1.0  # equal rewards say nothing about the scale
-        memories = list(range(len(MEMORIES)))
         for bent in (0, 1):
             if both or bent == self.champion[0]:
-                found = self._posterior(bent, memories, [self.priors[bent]] * len(memories))
+                found = self._posterior(bent, slice(None), [self.priors[bent]] * len(MEMORIES))
                 self.means[bent] = found.mean
                 if bent == self.champion[0]:
                     self.found = found
 
-    def _posterior(self, bent: int, memories: list[int], priors: list[Prior], *, evidence: bool = False) -> Posterior:
+    def _posterior(self, bent: int, memories: slice | list[int], priors: list[Prior], *, evidence: bool = False) -> Posterior:
         width, units = self.widths[bent], self.units[memories]
         noise = units**2
         if self.judged > 64:  # the noise is what progressive validation saw, at most the variance of the rewards
             noise = np.minimum(noise, float(self.loss.min()) / self.judged or noise)
-        information = self.information[memories, :, :width, :width]
-        centred = self.vector[memories, :, :width] - self.centers[memories, None, None] * information[..., 0]
-        information /= noise[:, None, None, None]
-        centred /= noise[:, None, None]
+        information = self.information[memories, :, :width, :width] / noise[:, None, None, None]
+        centred = self.vector[memories, :, :width] / noise[:, None, None] - self.centers[memories, None, None] * information[..., 0]
         return posterior(information, centred, self.members, priors, units, plain=self.features.plain, evidence=evidence)
 
     def _choose_priors(self) -> None:
-        """Empirical Bayes: a step of each number of the prior towards greater evidence."""
-        for bent, prior in enumerate(self.priors):
-            variants = prior.variants(bent=bool(bent))
-            found = self._posterior(bent, [self.champion[1]] * len(variants), variants, evidence=True)
-            self.priors[bent] = prior.moved(variants, found.log_evidence)
+        """Empirical Bayes, for the map that decides: a step of each number of its prior towards greater evidence."""
+        bent, memory = self.champion
+        variants = self.priors[bent].variants(bent=bool(bent))
+        found = self._posterior(bent, [memory] * len(variants), variants, evidence=True)
+        self.priors[bent] = self.priors[bent].moved(variants, found.log_evidence)

@@ -102,6 +102,7 @@ def posterior(
     ----------
     information, vector
         (models, actions, width, width) and (models, actions, width): sums of ``f f'`` and ``f reward``, divided by the noise variance.
+        ``information`` is written over.
     members
         (actions, attributes): 1 where the action has the attribute; the column "all" is 1 everywhere.
     priors, units
@@ -112,7 +113,7 @@ def posterior(
     models, actions, width = vector.shape
     each, first = np.arange(width), np.arange(plain)
     own = 1.0 / np.stack([unit**2 * prior.action(plain, width) for prior, unit in zip(priors, units, strict=True)])
-    precision = information.copy()
+    precision = information
     precision[:, :, each, each] += own[:, None]
     right = np.zeros((models, actions, width, 1 + plain))
     right[..., 0] = vector

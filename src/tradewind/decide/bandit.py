@@ -103,8 +103,8 @@ class Bandit:
         self._hash = hashlib.sha256(f"draw\x1f{seed}\x1f".encode())
         self._learner = Learner(len(self.columns), self._members(), seed=seed)
         self._gathered: list[tuple[tuple[float, ...], int, float, int]] = []  # context, action, reward, number of the decision
-        self._refresh()
         self._check_floors()
+        self._refresh()
 
     def decide(self, context: Sequence[float] | np.ndarray, *, id: str | None = None, eligible: Sequence[str] | None = None) -> Record:  # noqa: A002
         """Choose an action for one context.
@@ -124,7 +124,7 @@ class Bandit:
             A context that does not fit or is not finite, no eligible action, an unknown one, floors that ask for more than one.
         """
         values, x = self._checked(context)
-        odds = self._odds(None if eligible is None else tuple(eligible))
+        odds = self._everything if eligible is None else self._odds(tuple(eligible))
         number = self._decided
         if id is None:
             id = str(number)  # noqa: A001
@@ -267,6 +267,7 @@ class Bandit:
         self._place = {name: at for at, name in enumerate(self.actions)}
         self._due = self._learner.block
         self._open: dict[tuple[str, ...] | None, Odds] = {}
+        self._everything = self._odds(None)
 
     def _odds(self, eligible: tuple[str, ...] | None) -> Odds:
         found = self._open.get(eligible)
@@ -329,6 +330,4 @@ class Bandit:
             if name not in known:
                 raise unknown("attribute", name, known)
             check("Bandit", {f"floors[{name}]": value}, {f"floors[{name}]": Number(0, 1)})
-        if self._floors.floor * min(len(self.actions), SHORTLIST) > 1 + 1e-9:
-            raise InputError(f"Bandit: floor {self._floors.floor:g} for {min(len(self.actions), SHORTLIST)} actions is more than 1 in all.")
-        self._odds(None)
+        self._floors.base(tuple(self.actions)[:SHORTLIST])
