@@ -15,7 +15,7 @@ from compose_kit import CHANNELS, NOW, STORE, coupon, facts, item
 from tradewind import plugins
 from tradewind.compose.base import Brief, Draft, Writer
 from tradewind.compose.components import Components
-from tradewind.compose.facts import FLAGS, Facts, Proof, gather
+from tradewind.compose.facts import FLAGS, Facts, Proof, gather, unsellable
 from tradewind.compose.guard import Guard
 from tradewind.compose.library import ROLES, load, read
 from tradewind.compose.sms import segments
@@ -62,7 +62,18 @@ def known(row: dict[str, Any] | None, offer: Offer | None, locale: str, *, proof
     return found.with_anchor({"title": "Enamel Teapot", "title_zh": "\u8336\u58f6"})
 
 
+ENDS = NOW + timedelta(days=7)
+PERKS = (
+    Offer("ship", "free_shipping", {"shipping": 800}),
+    Offer("ship_from", "free_shipping", {"shipping": 800, "threshold": 19_900}, ends_at=ENDS),
+    Offer("points", "points", {"points": 1_200, "worth": 0.5}),
+    Offer("points_from", "points", {"points": 50, "worth": 1, "threshold": 9_900}, ends_at=ENDS),
+    Offer("pair", "bundle", {"pieces": 2, "percent": 15}, items=frozenset({"mug-1"}), ends_at=ENDS),
+    Offer("three", "bundle", {"pieces": 3, "fixed": 2_000}, items=frozenset({"mug-1"})),
+    Offer("read", "post"),
+)
 WORLDS = [pair for pair in itertools.product(ITEMS, OFFERS) if pair != (None, None)]
+WORLDS += [(row, offer) for row, offer in itertools.product(ITEMS, PERKS) if row is not None]
 
 
 def test_every_component_is_used() -> None:
@@ -81,6 +92,29 @@ def test_every_component_is_used() -> None:
     for length, offer in itertools.product(range(4, 36), OFFERS[-3:]):  # the shortest wordings are for the tightest fits
         note(known(item(title_en="M" * length), offer, "en"), "push", str(length), None)
     assert {component.id for locale in ("zh-CN", "en") for component in load(locale).components} - used == set()
+
+
+def test_a_perk_lowers_no_price_and_is_always_said() -> None:
+    wanted = {
+        "ship": "ships free",
+        "ship_from": "\u00a5199 or more ship free",
+        "points": "1,200 points",
+        "pair": "2 of",
+        "three": "3 of",
+    }
+    for offer, channel in itertools.product(PERKS, CHANNELS):
+        text = preview(known(item(), offer, "en"), channel=channel, key="k", reason=None)
+        said = " ".join(text.parts.values())
+        assert text.withheld is None
+        assert "coupon" not in said.lower()
+        assert wanted.get(offer.offer, "") in said.replace("CN\u00a5", "\u00a5")
+        assert not {"offer_price", "saving", "percent_off", "amount_off"} & set(known(item(), offer, "en").facts)
+
+
+def test_an_ad_is_not_written_as_a_message() -> None:
+    why = unsellable(item(), Offer("top", "ad"), send_at=NOW)
+    assert why is not None
+    assert "shop's own pages" in why
 
 
 def test_every_text_of_the_library_passes_the_guard() -> None:

@@ -31,7 +31,8 @@ LOW_STOCK = 5  # pieces
 LONG, NARROW = 72, 38  # columns of a name in e-mails and cards; in subject lines, push and SMS
 PROBE = 10_000  # minor units, to ask an offer kind what it takes off when no item is given
 MIN_REVIEWS, MIN_RATING = 20, Decimal("4.0")  # below this support a rating is no proof
-FLAGS = frozenset({"item", "offer", "whole_shop", "scoped", "in_stock", "low_stock", "sensitive"})
+PERKS = ("free_shipping", "points", "bundle")  # kinds that cost money and lower no price
+FLAGS = frozenset({"item", "offer", "whole_shop", "scoped", "perk", "free_shipping", "in_stock", "low_stock", "sensitive"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,8 @@ def unsellable(item: Mapping[str, Any] | None, offer: Offer | None, *, send_at: 
         if item.get("available_until") and item["available_until"] <= send_at:
             return "item no longer on sale"
     if offer is not None:
+        if offer.kind == "ad":
+            return "an ad is shown by the shop's own pages; no message is written for it"
         if item is not None and offer.items is not None and item["item"] not in offer.items:
             return "the offer does not hold for this item"
         if offer.starts_at and offer.starts_at > send_at:
@@ -311,6 +314,9 @@ class _Build:
 
     def offer(self, offer: Offer, price: int | None, currency: str | None) -> None:
         kind, terms = _kind(offer), offer.terms
+        if not kind.cuts or kind.pieces(terms) > 1:
+            self.perk(offer, currency)
+            return
         threshold, cap = kind.threshold(terms), int(terms.get("cap", 0))
         probe = max(threshold, PROBE, int(terms.get("fixed", 0)))  # an amount that meets every condition
         taken = kind.discount(probe, 1, terms)
@@ -339,17 +345,39 @@ class _Build:
             self.add("saving", saving, locales.money(saving, currency, self.locale), source, until)
             self.add("offer_price", price - saving, locales.money(price - saving, currency, self.locale), source, until)
 
+    def perk(self, offer: Offer, currency: str | None) -> None:
+        """What an order brings that is no lower price of one item: free shipping, points, a bundle."""
+        kind, terms = _kind(offer), offer.terms
+        if offer.kind not in PERKS:
+            raise InputError(
+                f'compose: there are no words for an offer of kind "{offer.kind}". Allowed: coupon, product, {", ".join(PERKS)}.'
+            )
+        source, until = f"offers.terms of {offer.offer}", offer.ends_at or self.at + FRESH
+        self.flags.add("perk")
+        for name, value in (("perk_from", kind.threshold(terms)), ("bundle_amount", int(terms.get("fixed", 0)))):
+            if value > 0:
+                self.add(name, value, locales.money(value, currency, self.locale), source, until)
+        if offer.kind == "free_shipping":
+            self.flags.add("free_shipping")
+        if offer.kind == "points":
+            self.add("points", terms["points"], f"{terms['points']:,}", source, until)
+        if offer.kind == "bundle":
+            self.add("pieces", terms["pieces"], f"{terms['pieces']:,}", source, until)
+            if "percent" in terms:
+                share = Decimal(round(terms["percent"] * 100)) / 100
+                self.add("bundle_percent", share, locales.percent_off(share, self.locale), source, until)
+
 
 def _kind(offer: Offer) -> OfferKind:
-    return _checked(offer.offer, offer.kind, json.dumps(dict(offer.terms), sort_keys=True))
+    return _checked(offer.offer, offer.kind, json.dumps(dict(offer.terms), sort_keys=True), offer.items is not None)
 
 
 @lru_cache(maxsize=4096)
-def _checked(name: str, kind: str, terms: str) -> OfferKind:
+def _checked(name: str, kind: str, terms: str, named: bool) -> OfferKind:
     """The plugin of an offer, its terms checked once."""
     from tradewind.decide.offers.base import kind_of
 
-    return kind_of(Offer(name, kind, json.loads(terms)))
+    return kind_of(Offer(name, kind, json.loads(terms), items=frozenset() if named else None))
 
 
 def _percent_of(amount: int, percent: float) -> int:

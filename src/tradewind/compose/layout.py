@@ -10,8 +10,8 @@ from tradewind.compose.library import Library, load
 from tradewind.compose.markup import page
 from tradewind.compose.render import fill
 
-_PARAGRAPHS = (("hook",), ("benefit", "reason"), ("offer", "threshold", "cap", "deadline"), ("proof",))
-_LINE = ("offer", "benefit", "threshold", "cap", "deadline")
+_PARAGRAPHS = (("hook",), ("benefit", "reason"), ("offer", "perk", "threshold", "cap", "deadline"), ("proof",))
+_LINE = ("offer", "benefit", "perk", "threshold", "cap", "deadline")
 
 
 def assemble(draft: Draft, *, facts: Facts, channel: str) -> dict[str, str]:

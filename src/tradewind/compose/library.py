@@ -15,7 +15,7 @@ from tradewind.errors import InputError, did_you_mean
 
 TONES = ("plain", "warm")
 ROLES = (
-    "subject", "preheader", "hook", "benefit", "reason", "offer", "threshold", "cap", "deadline", "proof", "action", "footer",
+    "subject", "preheader", "hook", "benefit", "reason", "offer", "perk", "threshold", "cap", "deadline", "proof", "action", "footer",
     "optout", "sign", "title",
 )  # fmt: skip
 _FILES = {"zh-CN": "zh_cn", "en": "en"}

@@ -28,20 +28,21 @@ class Step:
         if self.when == "always":
             return True
         if self.when == "no_offer":
-            return "offer" not in facts.flags
+            return facts.flags.isdisjoint(("offer", "perk"))
         if self.when != "condition":
             return self.when in facts.has
-        if "offer" not in facts.flags or self.role not in facts.facts or self.role in said:
+        if facts.flags.isdisjoint(("offer", "perk")) or self.role not in facts.facts or self.role in said:
             return False
         return self.role != "cap" or share
 
 
 _TERMS = tuple(Step(role, "body", "condition") for role in CONDITIONS)
-_LINE = (Step("offer", "body", "offer"), Step("benefit", "body", "no_offer"), *_TERMS)
+_LINE = (Step("offer", "body", "offer"), Step("benefit", "body", "no_offer"), Step("perk", "body", "perk"), *_TERMS)
 RECIPES: Mapping[str, tuple[Step, ...]] = {
     "email": (
         Step("subject", "subject"), Step("preheader", "preheader"), Step("hook", "body"), Step("benefit", "body", "item", optional=True),
-        Step("reason", "body", optional=True), Step("offer", "body", "offer"), *_TERMS, Step("proof", "body", optional=True),
+        Step("reason", "body", optional=True), Step("offer", "body", "offer"), Step("perk", "body", "perk"), *_TERMS,
+        Step("proof", "body", optional=True),
         Step("action", "body", "link"), Step("footer", "body"), Step("optout", "body"),
     ),
     "push": (Step("title", "title"), *_LINE),

@@ -44,6 +44,11 @@ SLOTS: Mapping[str, Slot] = {
     "percent_off": Slot.SHARE,
     "threshold": Slot.MONEY,  # the basket from which the offer holds
     "cap": Slot.MONEY,  # the most that the offer takes off
+    "perk_from": Slot.MONEY,  # the basket from which free shipping or points hold
+    "points": Slot.NUMBER,
+    "pieces": Slot.NUMBER,  # of a bundle
+    "bundle_percent": Slot.SHARE,
+    "bundle_amount": Slot.MONEY,
     "deadline": Slot.DATE,
     "rating": Slot.NUMBER,
     "reviews": Slot.NUMBER,
