@@ -2,7 +2,7 @@
 
     python bench/uplift.py [--quick] [--path TRIAL.csv] [--arm segment] [--outcome visit] [--control "No E-Mail"] [--propensity p]
                            [--cost c] [--features a b] [--drop c d] [--halves 8] [--budgets .1 .3 .6] [--placebo 10] [--rows 200000]
-                           [--only peers|learners|gate|placebo] [--keep FOLDER]
+                           [--only peers|learners|shipped|verdicts|placebo] [--keep FOLDER]
 
 Default: Hillstrom's e-mail trial in $TRADEWIND_DATA/hillstrom. Any CSV with one row per customer will do: columns are found by their usual
 names or named by flags. Propensities are the shares of the arms unless --propensity names columns ("p_{arm}": one per arm; "p": the
@@ -96,8 +96,9 @@ def main() -> None:
         told = peers(world, effects, asked.keep)
         judge_ranking(bench, world, effects, told, default=default)
         judge_curve(bench, world, effects, targets=CURVE if default else {})
-    if asked.only in (None, "gate"):
+    if asked.only in (None, "shipped"):
         judge_shipped(bench, world, target=VALUE if default else None)
+    if asked.only in (None, "verdicts"):
         verdicts(bench, world, default=default)
     if asked.only in (None, "placebo"):
         placebo(bench, world, min(asked.placebo, 2) if bench.quick else asked.placebo)
@@ -113,7 +114,7 @@ def flags() -> dict[str, dict[str, object]]:
         "--cost": {"help": "column of what the customer cost; default: 1 per contact"},
         "--features": {"nargs": "+", "help": "columns to use; default: all that are not named otherwise"},
         "--drop": {"nargs": "+", "help": "columns not to use"},
-        "--only": {"choices": ("peers", "learners", "gate", "placebo"), "help": "one part of the run; peers needs --keep"},
+        "--only": {"choices": ("peers", "learners", "shipped", "verdicts", "placebo"), "help": "one part of the run; peers needs --keep"},
         "--keep": {"type": Path, "help": "folder in which the peers' effects are kept, and read again on the same trial and halves"},
         "--halves": {"type": int, "default": 8},
         "--budgets": {"type": float, "nargs": "+", "default": [0.1, 0.3, 0.6]},
