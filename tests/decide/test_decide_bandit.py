@@ -216,6 +216,23 @@ def test_extreme_and_constant_columns_do_no_harm() -> None:
     assert bandit.decide([1e6 - 2, 7.0, 1e12]).propensities[0] < 0.1
 
 
+@pytest.mark.slow
+def test_a_million_outcomes_leave_it_sound() -> None:
+    members = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+    learner = _bandit_learner.Learner(2, members, seed=1)
+    rng = np.random.default_rng(0)
+    theta = np.array([[2.0, -1.0], [0.5, 0.25]])
+    for block in range(250):
+        x, actions = rng.standard_normal((4_000, 2)), rng.integers(0, 2, 4_000)
+        rewards = 100.0 + (theta[actions] * x).sum(axis=1) + rng.standard_normal(4_000)
+        learner.learn(x, actions, rewards, np.arange(4_000) + 4_000 * block)
+    mean = learner.means[0][0]
+    assert np.allclose(mean[:, 1:] / learner.features.scaling.scale, theta, atol=0.01)
+    assert np.linalg.eigvalsh(learner.information[0]).min() > 0
+    assert np.isfinite(learner.draws(rng, 32)).all()
+    assert learner.centers[0] + mean[:, 0] @ [0.5, 0.5] == pytest.approx(100, abs=0.1)
+
+
 def test_the_posterior_is_that_of_the_joint_model() -> None:
     """Block elimination against the whole covariance, written down plainly."""
     rng = np.random.default_rng(0)
@@ -262,6 +279,9 @@ def test_bad_input_is_refused_and_leaves_no_trace() -> None:
         bandit.learn([record, record], [1, 1])
     with pytest.raises(InputError, match="did not write decision 99"):
         bandit.learn([record._replace(number=99)], [1])
+    for forged in (record._replace(id="other"), record._replace(context=(1.0,)), record._replace(action="z")):
+        with pytest.raises(InputError, match="did not write decision 0"):
+            bandit.learn([forged], [1])
     bandit.learn([record], [1.0])
     with pytest.raises(InputError, match="has its reward already"):
         bandit.learn([record], [1.0])

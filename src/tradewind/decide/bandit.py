@@ -21,6 +21,7 @@ import numpy as np
 
 from tradewind.decide._bandit_learner import Learner
 from tradewind.decide._bandit_odds import SHORTLIST, Floors, Odds
+from tradewind.decide._bandit_posterior import WIDTH
 from tradewind.decide.hashing import uniforms
 from tradewind.errors import InputError, NotFound, unknown
 from tradewind.params import Number, check
@@ -155,7 +156,8 @@ class Bandit:
         if len(records) > 1 and len({record.number for record in records}) < len(records):
             raise InputError("Bandit.learn got a record twice in one call; each decision has one reward.")
         for record in records:
-            if self._pending.get(record.number) != record.id or record.action not in self.actions:
+            fits = record.action in self.actions and len(record.context) == len(self.columns)
+            if self._pending.get(record.number) != record.id or not fits:
                 raise self._refused(record)
         for record, reward in zip(records, earned, strict=True):
             del self._pending[record.number]
@@ -176,6 +178,7 @@ class Bandit:
         self._update()
         self.actions[name] = dict(attributes)
         self._learner.extend(self._members())
+        self.version += 1
         self._refresh()
 
     def decide_many(
@@ -205,12 +208,11 @@ class Bandit:
         return found
 
     def expected(self, context: Sequence[float] | np.ndarray) -> dict[str, tuple[float, float]]:
-        """Posterior mean and standard deviation of the expected reward of every action in ``context``."""
-        self._update()
+        """Posterior mean of the expected reward of every action in ``context``, and its standard deviation as the draws show it."""
         f = self._learner.features.one(self._checked(context)[1], bent=bool(self._learner.champion[0]))
         scores = self._weights @ f
         center = float(self._learner.centers[self._learner.champion[1]])
-        means, deviations = scores.mean(axis=0) + center, scores.std(axis=0)
+        means, deviations = scores.mean(axis=0) + center, scores.std(axis=0) / WIDTH
         return {name: (float(mean), float(deviation)) for name, mean, deviation in zip(self.actions, means, deviations, strict=True)}
 
     def save(self, path: Path) -> None:
@@ -317,7 +319,8 @@ class Bandit:
         return x
 
     def _refused(self, record: Record) -> InputError:
-        if not 0 <= record.number < self._decided or record.action not in self.actions:
+        known = 0 <= record.number < self._decided and record.action in self.actions and len(record.context) == len(self.columns)
+        if not known or self._pending.get(record.number, record.id) != record.id:
             return InputError(f"Bandit.learn: this bandit did not write decision {record.number} (id {record.id!r}).")
         return InputError(
             f"Bandit.learn: decision {record.number} (id {record.id!r}) has its reward already, or was forgotten: "
