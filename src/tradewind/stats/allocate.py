@@ -20,7 +20,7 @@ from tradewind.errors import InputError
 _CHUNK = 4_096  # rows at once: the scores stay in the processor's cache
 _SAMPLE = 50_000  # rows that give a first idea of the price; up to twice as many are solved without one
 _SAFE = 4.0  # standard errors of the sample's spend within which the price is looked for first
-_PASSES = 60
+_PASSES = 24  # then the rows that are left walk, however many
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
 """Several limits at once, one choice per customer: budgets, stock, capacity of channels, caps; with a certificate.
 
-Every limit gets a price. The dual function of the prices is convex and made of planes: each pricing of the rows gives its value and one
-plane, a small linear program over the planes proposes the next prices, and a box around the best ones keeps it steady (Kelley 1960, The
-cutting-plane method; Marsten, Hogan and Blankenship 1975, The boxstep method). A sample gives the first prices; then a row
-whose choice is the same everywhere in the box around them is settled, and only the others are priced again. What the choice at the best
-prices exceeds is repaired (:mod:`tradewind.stats._repair`), so that no limit is broken.
+Every limit gets a price, and at fixed prices every row chooses for itself. Samples give the first prices and their errors; a row whose
+choice is the same everywhere in the box around them is settled, and only the others are priced again until the dual bound is least
+(:mod:`tradewind.stats._prices`). What the choice at the best prices exceeds is repaired and what it leaves is used
+(:mod:`tradewind.stats._repair`), so that no limit is broken. Bound less value is what any other allocation could earn more at most.
 """
 
 from __future__ import annotations
@@ -15,14 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tradewind.errors import InputError
-from tradewind.stats._repair import Problem, fill, repair
+from tradewind.stats._limits import CHUNK, Problem
+from tradewind.stats._prices import Search, descend, polish
+from tradewind.stats._repair import feasible
 
 _FEW = 2_000  # rows that give a first idea of the prices
 _SAMPLE, _SAMPLES = 16_000, 4  # rows of a sample, and how many samples
-_SAFE = 4.0  # the box around the samples' prices, in standard errors
-_ROUNDS = 400
-_NEAR = 30_000  # rows that are looked at for repair and for what is left
-_CHUNK = 2_048
+_SAFE = 6.0  # the box around the samples' prices, in standard errors
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class AllocationMany:
         return "\n".join([head, *rows])
 
 
-def allocate_many(values: np.ndarray, resources: Sequence[Resource], *, tolerance: float = 1e-6) -> AllocationMany:
+def allocate_many(values: np.ndarray, resources: Sequence[Resource], *, tolerance: float = 5e-5) -> AllocationMany:
     """Choose at most one column per row within all limits, so that total value is (nearly) greatest.
 
     Parameters
@@ -75,7 +73,7 @@ def allocate_many(values: np.ndarray, resources: Sequence[Resource], *, toleranc
     resources
         At least one; each in its own unit.
     tolerance
-        The search for prices ends when no prices can lower the bound by more than this share of it.
+        The search ends when the gap is within this share of the bound, or when no other prices and no move of a row close it.
 
     Raises
     ------
@@ -92,18 +90,29 @@ def allocate_many(values: np.ndarray, resources: Sequence[Resource], *, toleranc
     prices, boxes, evaluations = _from_samples(whole)
     while True:
         known, choice, base = _screen(whole, prices, boxes)
-        search = _minimise(whole.take(~known, less=base), prices, boxes, tolerance)
-        prices, evaluations = search.prices, evaluations + search.evaluations
-        if not search.at_edge:
+        open_ = np.flatnonzero(~known)
+        low, high = np.maximum(prices - boxes, 0.0), prices + boxes
+        search = descend(whole.take(open_, less=base), prices, boxes, tolerance=1e-9)
+        closed = False
+        if not _at_edge(search.prices, low, high):
+            best = _settle(whole, search, choice, open_, search.choice)
+            closed = not len(kept) or search.bound - whole.worth(best) <= tolerance * abs(search.bound)
+            if not closed:
+                polish(search, low, high, tolerance=tolerance / 10)
+                tried = [_settle(whole, search, choice, open_, each) for each in (search.choice, search.mixed())]
+                best = max(best, *tried, key=whole.worth)
+                closed = search.bound - whole.worth(best) <= tolerance * abs(search.bound)
+        prices, evaluations = search.prices, evaluations + len(search.heights)
+        if _at_edge(prices, low, high):
+            boxes = boxes * 3  # the samples misled
+        elif closed or np.isinf(boxes).all():
             break
-        boxes = boxes * 4
-    open_ = np.flatnonzero(~known)
-    choice[open_] = search.choice
-    choice = _feasible(whole, choice, prices, open_)
-    used, value = whole.used(choice), whole.worth(choice)
+        else:
+            boxes = np.full(len(boxes), np.inf)  # many rows tie: look at all prices and all rows
+    used, value = whole.used(best), whole.worth(best)
     return AllocationMany(
-        (choice - 1).astype(np.int32),
-        {each.name: float("inf") if each.limit == 0 else 0.0 for each in resources} | dict(zip(kept, prices.tolist(), strict=True)),
+        (best - 1).astype(np.int32),
+        {each.name: float("inf") if each.limit == 0 else 0.0 for each in resources} | dict(zip(kept, search.prices.tolist(), strict=True)),
         {each.name: 0.0 for each in resources} | dict(zip(kept, used.tolist(), strict=True)),
         {each.name: float(each.limit) for each in resources},
         value,
@@ -113,13 +122,17 @@ def allocate_many(values: np.ndarray, resources: Sequence[Resource], *, toleranc
     )
 
 
-@dataclass(frozen=True)
-class _Search:
-    prices: np.ndarray
-    bound: float
-    choice: np.ndarray
-    at_edge: bool  # lower prices may lie outside the box
-    evaluations: int
+def _at_edge(prices: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether lower bounds may lie outside the box."""
+    edge = (np.isclose(prices, low, rtol=1e-9) & (low > 0)) | np.isclose(prices, high, rtol=1e-9)
+    return bool((edge & (high > low)).any())
+
+
+def _settle(whole: Problem, search: Search, known: np.ndarray, open_: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """What the search ``found`` for the open rows beside the known ones, mended at the best prices."""
+    choice = known.copy()
+    choice[open_] = found
+    return feasible(whole, choice, search.prices, open_)
 
 
 def _from_samples(whole: Problem) -> tuple[np.ndarray, np.ndarray, int]:
@@ -128,19 +141,15 @@ def _from_samples(whole: Problem) -> tuple[np.ndarray, np.ndarray, int]:
     start, boxes = np.zeros(count), np.full(count, np.inf)
     if size < _FEW or not count:
         return start, boxes, 0
-    step = whole.rows // size
-    few = whole.sample(0, whole.rows // _FEW)
-    search = _minimise(few, start, boxes, 1e-4)
-    start, spread, evaluations, found = search.prices, 0.1 * search.prices + 1e-3 * search.bound / few.limits, search.evaluations, []
+    search = descend(whole.sample(0, whole.rows // _FEW), start, boxes, tolerance=1e-5)
+    evaluations, found, step = len(search.heights), [], whole.rows // size
     for first in range(_SAMPLES):
         part = whole.sample(first * step // _SAMPLES, step)
-        search = _minimise(part, start, boxes, 1e-5, spread)
-        evaluations += search.evaluations
+        search = descend(part, search.prices, boxes, tolerance=1e-9)
+        evaluations += len(search.heights)
         found.append(search.prices)
-        start, unit = search.prices, search.bound / part.limits
-        spread = 0.02 * start + 1e-4 * unit
     error = np.std(found, axis=0, ddof=1) / np.sqrt(_SAMPLES)
-    return np.mean(found, axis=0), _SAFE * error + 1e-6 * unit, evaluations
+    return np.mean(found, axis=0), _SAFE * error + 1e-6 * search.bound / part.limits, evaluations
 
 
 def _screen(part: Problem, prices: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, float]]:
@@ -151,8 +160,8 @@ def _screen(part: Problem, prices: np.ndarray, boxes: np.ndarray) -> tuple[np.nd
     down = np.minimum(boxes, prices)  # a price is not negative
     centre, half = prices + (boxes - down) / 2, (boxes + down) / 2
     swing = np.einsum("k,kab->ab", half, np.abs(part.fixed[:, :, None] - part.fixed[:, None, :]))
-    for start in range(0, part.rows, _CHUNK):
-        some = slice(start, start + _CHUNK)
+    for start in range(0, part.rows, CHUNK):
+        some = slice(start, start + CHUNK)
         score = part.scores(some, centre)
         at = score.argmax(axis=1)
         line = np.arange(len(at))
@@ -164,88 +173,6 @@ def _screen(part: Problem, prices: np.ndarray, boxes: np.ndarray) -> tuple[np.nd
         known[some], choice[some] = reach.min(axis=1) > 0, at
     sure = np.where(known, choice, 0)
     return known, choice, (part.used(sure), part.worth(sure))
-
-
-def _minimise(part: Problem, start: np.ndarray, boxes: np.ndarray, tolerance: float, radius: np.ndarray | None = None) -> _Search:
-    """The prices in the box around ``start`` at which the dual bound is least, by cutting planes; ``radius`` is the first stride."""
-    best, bound = start, np.inf
-    planes, heights = [], []
-    at, choice, lowest = start, np.zeros(part.rows, dtype=np.int32), -np.inf
-    radius = boxes if radius is None else radius
-    low, high = np.maximum(start - boxes, 0.0), start + boxes
-    scale = 1 / part.whole
-    evaluations, at_edge = 0, False
-    for evaluations in range(1, _ROUNDS + 1):
-        chosen, height = part.priced(at)
-        slope = part.limits - part.used(chosen)
-        planes.append(slope * scale)
-        heights.append(height - slope @ at)
-        if evaluations > 1:  # the stride grows where the planes foretold the bound well, and shrinks where they did not at all
-            share = (bound - height) / (bound - lowest)
-            radius = radius * (2.0 if share > 0.5 else 0.5 if share < -1.0 else 1.0)
-        if height < bound:
-            best, bound, choice = at, height, chosen
-            if not len(start):
-                break
-            high = np.minimum(high, np.maximum(bound * scale, start)) if np.isinf(boxes).any() else high
-            radius = np.where(np.isinf(radius), (high - low) / 4, radius)
-        while True:
-            bottom, top = np.maximum(low, best - radius), np.minimum(high, best + radius)
-            at, lowest = _lowest(np.array(planes), np.array(heights), bottom, top, scale, bound)
-            inside = (np.isclose(at, low) | (at > bottom)) & (np.isclose(at, high) | (at < top))
-            if bound - lowest > tolerance * abs(bound) or inside.all():
-                break
-            radius = radius * 4
-        if bound - lowest <= tolerance * abs(bound):
-            edge = (np.isclose(best, low, rtol=1e-9) & (low > 0)) | np.isclose(best, high, rtol=1e-9)
-            at_edge = bool((edge & (high > low)).any())
-            break
-    return _Search(best, float(bound), choice, at_edge and bool(np.isfinite(boxes).all()), evaluations)
-
-
-def _lowest(
-    planes: np.ndarray, heights: np.ndarray, bottom: np.ndarray, top: np.ndarray, scale: np.ndarray, unit: float
-) -> tuple[np.ndarray, float]:
-    """The lowest point above all planes within bounds: prices and height. Solved in units of value, relative to ``unit``."""
-    from scipy.optimize import linprog
-
-    unit = max(abs(unit), 1e-300)
-    count = planes.shape[1]
-    found = linprog(
-        np.append(np.zeros(count), 1.0),
-        A_ub=np.column_stack([planes, -np.ones(len(planes))]),
-        b_ub=-heights / unit,
-        bounds=[*zip(bottom / scale / unit, top / scale / unit, strict=True), (None, None)],
-        method="highs-ds",
-    )
-    assert found.status == 0, found.message
-    return np.clip(found.x[:-1] * scale * unit, bottom, top), float(found.fun) * unit
-
-
-def _feasible(whole: Problem, choice: np.ndarray, prices: np.ndarray, open_: np.ndarray) -> np.ndarray:
-    """``choice`` with no limit broken: repaired and filled up among the open rows that are nearest to a change, else among all."""
-    near = _nearest(whole, prices, open_)
-    rest = choice.copy()
-    rest[near] = 0
-    part = whole.take(near, less=(whole.used(rest), whole.worth(rest)))
-    rest[near] = fill(part, repair(part, choice[near], prices), prices)
-    if (whole.used(rest) <= whole.limits).all():
-        return rest
-    return fill(whole, repair(whole, choice, prices), prices)
-
-
-def _nearest(whole: Problem, prices: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The rows whose two best scores differ least."""
-    if len(rows) <= _NEAR:
-        return rows
-    margin = np.empty(len(rows))
-    for start in range(0, len(rows), _CHUNK):
-        score = whole.scores(rows[start : start + _CHUNK], prices)
-        line, at = np.arange(len(score)), score.argmax(axis=1)
-        best = score[line, at]
-        score[line, at] = -np.inf
-        margin[start : start + _CHUNK] = best - score.max(axis=1)
-    return np.asarray(np.sort(rows[np.argpartition(margin, _NEAR)[:_NEAR]]))
 
 
 def _problem(values: np.ndarray, resources: Sequence[Resource]) -> tuple[Problem, list[str]]:
