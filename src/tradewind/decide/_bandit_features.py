@@ -50,6 +50,8 @@ class Features:
         self._one = np.ones(self.bent)
         cut = self.plain + len(bends)
         self._parts = self._one[: self.plain], self._one[1 : self.plain], self._one[self.plain : cut], self._one[cut:]
+        work, at, to = np.empty(len(self._taken)), len(bends), len(bends) + len(pairs)
+        self._work = work, work[:at], work[at:], work[at:to], work[to:]
 
     def fit(self, contexts: np.ndarray) -> None:
         """Take the standardisation from ``contexts`` (rows, columns); a constant column is measured in its own size."""
@@ -80,11 +82,13 @@ class Features:
             np.clip(z, -_FAR, _FAR, out=z)
         if not bent:
             return plain
-        spread = z.take(self._taken)
-        np.subtract(spread[: len(bends)], self._knots, bends)
-        np.abs(bends, bends)
-        squashed = np.tanh(2.0 * spread[len(bends) :])
-        np.multiply(squashed[: len(products)], squashed[len(products) :], products)
+        taken, distances, squashed, first, second = self._work
+        z.take(self._taken, out=taken, mode="clip")
+        np.subtract(distances, self._knots, distances)
+        np.abs(distances, bends)
+        np.multiply(squashed, 2.0, squashed)
+        np.tanh(squashed, squashed)
+        np.multiply(first, second, products)
         return self._one
 
     def folded(self, weights: np.ndarray) -> np.ndarray:
