@@ -153,12 +153,27 @@ def decide(
     channel: Annotated[list[str] | None, typer.Option("--channel", help="Channels; all when left out. Repeatable.")] = None,
     window_days: Annotated[int, typer.Option("--window-days", help="Days in which outcomes count.")] = 14,
     as_of: AsOf = None,
+    curve: Annotated[
+        list[str] | None, typer.Option("--curve", help="Only say what this budget would cost and earn; commits nothing. Repeatable.")
+    ] = None,
+    png: Annotated[Path | None, typer.Option("--png", help="With --curve: draw it into this file.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Choose for every customer an offer and a channel, or nothing, within budget; log every choice with its propensity."""
     from tradewind.measure.words import plan_text
 
+    if png is not None and not curve:
+        raise InputError('--png draws the curve of --curve. Add for example --curve "500 CNY" --curve "2000 CNY".')
+    if curve:
+        with _open(shop) as opened:
+            found = opened.curve(
+                curve, offers=offer or None, channels=channel or None, holdout=holdout, window_days=window_days, as_of=as_of, seed=seed
+            )
+        if png is not None:
+            found.save(png)
+        _say({"curve": found.rows(), "currency": found.currency}, str(found), as_json=as_json)
+        return
     with _open(shop) as opened, _progress("decide", quiet=as_json) as progress:
         plan = opened.decide(
             offers=offer or None,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tradewind.collect.report import CollectReport
     from tradewind.compose.compose import Composed
+    from tradewind.decide.curve import Curve
     from tradewind.decide.plan import Plan
     from tradewind.decide.value import ValueModel
     from tradewind.deliver.channels.base import Channel
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, str], None]
 
-SHORTLIST = 20  # items per customer that the recommender hands to the decision
 TEST_DAYS = 28  # of the global time split when models are compared
 
 
@@ -229,93 +229,41 @@ class Shop:
         StateError
             Nothing was learned yet, or there is no event at all.
         """
-        from tradewind.collect.consent import Consents
-        from tradewind.collect.withdrawals import withdraw_from_log
-        from tradewind.decide.commit import promised
-        from tradewind.decide.policy import Request, decide
-        from tradewind.decide.read import read_offers
-        from tradewind.learn.profiles import profiles
+        from tradewind.decide.policy import decide
+        from tradewind.requested import request
 
         step = progress or _quiet
-        amount, currency = asked.budget(budget, currency=self.home.settings.currency)
-        costs = asked.channels(channels)
-        wanted = read_offers(self.home.tables, only=asked.several(offers))
-        cut = asked.cut(self.home, as_of, now=self.now())
-        withdraw_from_log(self.home)  # what came through the inbox counts, too
-        step(0.1, "profiles")
-        people = profiles(self.home.tables, as_of=cut)
-        if people.num_rows == 0:
-            raise StateError(f"Nobody to decide for: no event before {cut:%Y-%m-%d %H:%M} UTC and no row of customers names a customer.")
-        people = self._answering(people, cut)
-        step(0.4, "shortlists")
-        shortlist = self._shortlist(cut)
-        step(0.7, "choosing")
-        allowed = Consents(self.home).sendable()
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         plan = decide(
-            Request(
-                as_of=cut,
-                profiles=people,
-                offers=wanted,
-                items=self.home.tables.to_arrow(self.home.tables.get("items")),
-                allowed=allowed.filter(pc.is_in(allowed["channel"], value_set=pa.array(list(costs)))),
-                channels=costs,
-                budget=amount,
-                currency=currency,
-                salt=f"{self.home.settings.salt}/{cut.isoformat()}",  # each plan draws its holdout anew: docs/adr/0004
-                seed=seed,
-                shortlist=shortlist,
-                holdout=holdout,
-                model=self._value(cut),
-                window_days=window_days,
-                margin=self.home.settings.margin,
-                promised=promised(self.home, at=self.now()),
-                zone=self.home.settings.zone,
+            request(
+                self.home, offers=offers, channels=channels, budget=budget, holdout=holdout, window_days=window_days, as_of=as_of,
+                seed=seed, now=self.now(), progress=step,
             )
-        )
+        )  # fmt: skip
         step(0.95, "committing")
         plan.commit(self.home, self.now())
         return plan
 
-    def _shortlist(self, cut: datetime) -> pa.Table:
-        import numpy as np
+    def curve(
+        self,
+        budgets: Sequence[str],
+        *,
+        offers: Sequence[str] | None = None,
+        channels: Sequence[str] | Mapping[str, int] | None = None,
+        holdout: float = 0.1,
+        window_days: int = 14,
+        as_of: datetime | str | None = None,
+        seed: int = 0,
+    ) -> Curve:
+        """What a plan would cost and earn at other ``budgets``, such as ``["500 CNY", "2000 CNY"]``; nothing is committed."""
+        from tradewind.decide.curve import curve
+        from tradewind.requested import request
 
-        from tradewind.learn import base
-        from tradewind.learn.registry import active
-        from tradewind.learn.sequences import sequences
-
-        model = base.load(active(self.home, "recommend", before=cut).path)
-        histories = sequences(self.home.tables, as_of=cut)
-        items = self.home.tables.to_arrow(
-            self.home.tables.get("items").select("item", "price", "stock", "available_from", "available_until")
-        )
-        sellable = {
-            row["item"]
-            for row in items.to_pylist()
-            if row["price"] and (row["stock"] is None or row["stock"] > 0)
-            and (row["available_from"] is None or row["available_from"] <= cut)
-            and (row["available_until"] is None or row["available_until"] > cut)
-        }  # fmt: skip
-        allowed = np.array([item in sellable for item in model.items], dtype=bool)
-        ranking = model.recommend(histories, k=SHORTLIST, exclude_seen=["purchase"], allowed=allowed)
-        return ranking.table()
-
-    def _answering(self, people: pa.Table, cut: datetime) -> pa.Table:
-        """The profiles with how readily each customer answers messages, where that was learned."""
-        from tradewind.learn.answers import Answers
-        from tradewind.learn.registry import active, learned
-
-        return Answers.load(active(self.home, "answers", before=cut).path).added(people) if learned(self.home, "answers") else people
-
-    def _value(self, cut: datetime) -> ValueModel | None:
-        from tradewind.decide.value import ValueModel
-        from tradewind.learn.registry import active, learned
-
-        if not learned(self.home, "value"):
-            return None  # no outcome yet: the plan says that its values are the prior
-        return ValueModel.load(active(self.home, "value", before=cut).path)
+        amounts = [asked.budget(budget, currency=self.home.settings.currency)[0] for budget in asked.several(budgets) or []]
+        wanted = request(
+            self.home, offers=offers, channels=channels, budget="0", holdout=holdout, window_days=window_days, as_of=as_of, seed=seed,
+            now=self.now(), progress=_quiet,
+        )  # fmt: skip
+        return curve(wanted, amounts)
 
     # -- plans --------------------------------------------------------------------------------------------------------
 

@@ -6,13 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from decide_world import AS_OF
+from decide_world import AS_OF, World
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tradewind import plugins
 from tradewind.decide.offers.base import OfferKind, kind_of
+from tradewind.decide.policy import decide
 from tradewind.errors import InputError
 from tradewind.types import Offer
 
@@ -97,3 +99,50 @@ def test_margin_floor_counts_the_discount() -> None:
     assert coupon.keeps_margin(amounts, costs, {"percent": 30}).all()
     assert not coupon.keeps_margin(amounts, costs, {"percent": 31}).any()
     assert not coupon.keeps_margin(amounts, costs, {"percent": 30, "margin_floor": 0.1}).any()
+
+
+def test_what_the_new_kinds_cost_and_need() -> None:
+    assert kind("free_shipping").discounts(np.array([500, 2_000]), {"shipping": 800, "threshold": 1_000}).tolist() == [0, 800]
+    assert kind("points").discounts(np.array([99, 100]), {"points": 50, "worth": 0.5, "threshold": 100}).tolist() == [0, 25]
+    assert kind("bundle").discount(1_000, 3, {"pieces": 3, "percent": 10}) == 300
+    assert kind("ad").contact({"impression": 3}) == 3
+    assert {name for name in KINDS if not kind(name).incentive} >= {"product", "ad", "post"}
+    for name, terms, message in (
+        ("free_shipping", {}, 'needs "shipping"'),
+        ("points", {"points": 10}, "needs worth"),
+        ("bundle", {"percent": 10}, 'needs "pieces"'),
+        ("bundle", {"pieces": 1, "percent": 10}, "pieces must be a whole number from 2"),
+        ("coupon", {"percent": 10, "stack": 3}, "stack must be the name of a group"),
+        ("coupon", {"percent": 10, "stock": -1}, "stock must be a whole number"),
+    ):
+        with pytest.raises(InputError, match=message):
+            kind(name).check(terms)
+    with pytest.raises(InputError, match='Offer "two": a bundle needs items of its own'):
+        kind_of(Offer("two", "bundle", {"pieces": 2, "percent": 5}))
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "terms", [{"list_price": 900}, {"price": {"vip": 900}}, {"percent": {"vip": 20, "new": 5}}, {"margin_floor": [0.1, 0.2]}]
+)
+def test_no_offer_sets_a_list_price_or_differs_between_people(name: str, terms: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="same terms for everybody"):
+        kind(name).check(terms)
+
+
+def test_a_basket_at_the_threshold_and_a_bundle_are_priced_by_what_must_be_bought() -> None:
+    offers = [
+        Offer("big", "coupon", {"fixed": 2_000, "threshold": 20_000}, items=frozenset({"i1"})),
+        Offer("pair", "bundle", {"pieces": 2, "percent": 25}, items=frozenset({"i1"})),
+        Offer("seen", "ad", {"impression": 7}, items=frozenset({"i1"})),
+    ]
+    plan = decide(World(n=20).request(offers=offers, channels={"inapp": 1, "email": 5}, holdout=0.0, budget=10**6,
+                  allowed=pa.table({"customer": World(n=20).customers * 2, "channel": ["inapp"] * 20 + ["email"] * 20})))  # fmt: skip
+    assert plan.features is not None
+    keys = [key for keys in plan.table["candidates"].to_pylist() for key in keys[1:]]
+    discounts = dict(zip(keys, plan.features["discount"].combine_chunks().flatten().to_pylist(), strict=True))
+    assert discounts["big|i1|email"] == 0.1
+    assert discounts["pair|i1|email"] == 0.25
+    costs = dict(zip(keys, [cost for costs in plan.table["costs"].to_pylist() for cost in costs[1:]], strict=True))
+    assert costs["seen|i1|inapp"] == 8
+    assert "seen|i1|email" not in keys

@@ -43,12 +43,11 @@ class Candidates:
     item_faults: np.ndarray = field(repr=False)  # (faults, 4): customer, offer, item, code
 
     def only(self, inside: np.ndarray, code: int) -> Candidates:
-        """Without the candidates of customers that are not ``inside`` (bool); their offers get ``code``."""
-        codes = np.where(~inside[:, None] & (self.offer_codes == 0), code, self.offer_codes).astype(np.int8)
-        return replace(self, valid=self.valid & inside[:, None], cost=np.where(inside[:, None], self.cost, 0.0), offer_codes=codes)
+        """Customers that are not ``inside`` (bool) keep what costs nothing."""
+        return self.without(~inside[:, None] & self.valid & (self.cost > 0), code, items=False)
 
-    def without(self, lost: np.ndarray, code: int) -> Candidates:
-        """Without the slots that are ``lost`` (bool), the others moved to the left; their offers and items get ``code``."""
+    def without(self, lost: np.ndarray, code: int, *, items: bool = True) -> Candidates:
+        """Without the slots that are ``lost`` (bool), the others moved to the left; their offers get ``code``, and the ``items`` too."""
         if not lost.any():
             return self
         valid = self.valid & ~lost
@@ -65,7 +64,7 @@ class Candidates:
         gone = np.zeros(codes.shape, dtype=bool)
         gone[rows, self.offer[rows, slots]] = True
         codes[gone & ~kept & (codes == 0)] = code
-        named = self.item[rows, slots] >= 0
+        named = (self.item[rows, slots] >= 0) & items
         faults = np.stack([rows, self.offer[rows, slots], self.item[rows, slots], np.full(len(rows), code)], axis=1)[named]
         return replace(self, **moved, offer_codes=codes, item_faults=np.concatenate([self.item_faults, faults]))
 

@@ -44,7 +44,7 @@ EXPLAIN = {
     "messages_gap": "the last message is too recent",
     "rank": "other actions promise more; at most ten candidates are kept",
     "budget": "one such action costs more than the whole budget",
-    "budget_reach": "the budget is too small to consider every customer",
+    "budget_reach": "the budget is too small to consider every customer for what costs money",
     "stock_reach": "too few pieces are left; customers from whom more is expected come first",
 }
 UNLIMITED = 2**31  # pieces

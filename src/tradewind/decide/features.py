@@ -55,13 +55,19 @@ def customer_matrix(profiles: pa.Table, names: Sequence[str]) -> np.ndarray:
             continue
         values = profiles[source]
         if is_text:
-            hit = pc.equal(values.cast(pa.string()), wanted)
-            found[:, column] = hit.cast(pa.float64()).fill_null(np.nan).to_numpy()
+            hit = pc.equal(values if pa.types.is_string(values.type) else values.cast(pa.string()), wanted)
+            found[:, column] = doubles(hit, np.nan)
         elif pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_boolean(values.type):
-            found[:, column] = np.arcsinh(values.cast(pa.float64()).fill_null(np.nan).to_numpy())
+            found[:, column] = np.arcsinh(doubles(values, np.nan))
         else:
             raise SchemaError(f'Profile column "{name}" is a {values.type}; the value model takes numbers, or "{name}=value" for a text.')
     return found
+
+
+def doubles(values: pa.ChunkedArray, filler: float) -> np.ndarray:
+    """A column of numbers as float64 with ``filler`` in empty cells."""
+    values = values if pa.types.is_float64(values.type) else values.cast(pa.float64())
+    return np.asarray((values.fill_null(filler) if values.null_count else values).to_numpy())
 
 
 def standardise(x: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -79,7 +79,15 @@ def _flat(plan: Plan, keep: np.ndarray, found: pa.Table, *, columns: tuple[str, 
     key = np.array(lists.flatten().to_pylist(), dtype=object)
     chance = np.asarray(rows["propensities"].combine_chunks().flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
     if chance.size != key.size or not np.all(np.isfinite(chance) & (chance >= 0) & (chance <= 1)):
-        raise InputError(f"Plan {plan.plan_id} has missing or impossible propensities; it cannot be learned from.")
+        raise InputError(
+            f"Plan {plan.plan_id} has missing or impossible propensities; it cannot be learned from. An imported log needs one number "
+            "from 0 to 1 for each candidate, the one that was chosen or not."
+        )
+    if len(counts) and not np.allclose(np.add.reduceat(chance, np.cumsum(counts) - counts), 1.0, atol=1e-6):
+        raise InputError(
+            f"Plan {plan.plan_id}: the propensities of a decision do not add up to 1. An imported log needs all its candidates, "
+            '"nothing" among them.'
+        )
     owner = np.repeat(np.arange(len(keep)), counts)
     active = key != NOTHING
     treated = np.array(rows["variant"].to_pylist(), dtype=object) == "treat"

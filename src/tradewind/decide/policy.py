@@ -175,9 +175,9 @@ def _spend(found: Candidates, chances: np.ndarray, which: np.ndarray) -> _Spend:
 
 
 def _reach(request: Request, found: Candidates, ids: list[str], treat: np.ndarray) -> tuple[Candidates, float]:
-    """When even the floor costs more than the budget, a random share of the customers keeps its candidates.
+    """When even the floor costs more than the budget, a random share of the customers keeps all of its candidates.
 
-    The share is drawn by hash and logged: for the others "nothing" is the only candidate, with reason budget_reach.
+    The share is drawn by hash and logged; the others keep what costs nothing, the rest has the reason budget_reach.
     """
     least = propensities(np.eye(1, found.valid.shape[1] + 1).repeat(len(ids), axis=0), found.valid, floor=request.floor)
     spend = _spend(found, least, treat)

@@ -16,6 +16,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from tradewind.decide.features import doubles
+
 LIFT = 0.05
 ELASTICITY = 2.0
 SHRINK_DAYS = 60.0
@@ -87,4 +89,4 @@ def column(table: pa.Table, name: str, default: float) -> np.ndarray:
     """A numeric column as float64 with ``default`` where it is empty or missing."""
     if name not in table.column_names:
         return np.full(table.num_rows, default)
-    return np.asarray(table[name].cast(pa.float64()).fill_null(default).to_numpy())
+    return doubles(table[name], default)

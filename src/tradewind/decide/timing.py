@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pyarrow as pa
 
+from tradewind.decide.features import doubles
 from tradewind.decide.request import Limits
 from tradewind.types import micros
 
@@ -66,4 +67,4 @@ def _next(as_of: datetime, hour: int, clock: ZoneInfo, limits: Limits) -> dateti
 def _numbers(table: pa.Table, name: str, n: int) -> np.ndarray:
     if name not in table.column_names:
         return np.full(n, np.nan)
-    return np.asarray(table[name].cast(pa.float64()).fill_null(np.nan).to_numpy())
+    return doubles(table[name], np.nan)

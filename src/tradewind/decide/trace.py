@@ -12,7 +12,7 @@ import numpy as np
 from tradewind.decide.assemble import OVER, Outcome
 from tradewind.decide.candidates import Candidates
 from tradewind.decide.eligibility import CODES
-from tradewind.decide.hashing import canonical, hex_rows, row_hashes
+from tradewind.decide.hashing import canonical, row_hash
 from tradewind.decide.scene import Scene
 from tradewind.types import NOTHING, from_micros
 
@@ -63,7 +63,7 @@ def row(seen: Scene, found: Candidates, out: Outcome, *, plan_id: str, policy: s
         "price": out.price,
         "policy": policy,
         "model": seen.shelf.version,
-        "features": hex_rows(row_hashes(seen.profiles))[0],
+        "features": row_hash(seen.profiles),
         "seed": seen.request.seed,
     }
 

@@ -268,6 +268,11 @@ class Scorer:
             found[part] = np.sqrt(np.einsum("ij,ij->i", phi @ root, phi @ root))
         return found
 
+    def spread(self, weights: np.ndarray) -> float:
+        """Posterior standard deviation of a weighted sum of effects; ``weights`` (attributes, columns + 1)."""
+        flat = weights.ravel()
+        return float(np.sqrt(max(float(flat @ self._covariance @ flat), 0.0)))
+
     def correlation(self, z: np.ndarray, attributes: np.ndarray) -> float:
         """Mean posterior correlation between the values of a customer's candidates.
 

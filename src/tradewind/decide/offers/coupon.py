@@ -31,6 +31,12 @@ class Coupon(OfferKind):
                 "so a basket would cost nothing. Raise the threshold to at least the discount."
             )
 
+        if "fixed" in terms and terms.get("cap", terms["fixed"]) < terms["fixed"]:
+            raise InputError(
+                f'Offer kind "coupon": cap {terms["cap"]} contradicts the fixed discount {terms["fixed"]}. '
+                "Leave the cap out, or lower fixed."
+            )
+
     def discounts(self, amounts: np.ndarray, terms: Terms) -> np.ndarray:
         amounts = np.asarray(amounts, dtype=np.int64)
         off = percent_off(amounts, terms["percent"]) if "percent" in terms else np.full_like(amounts, int(terms["fixed"]))
