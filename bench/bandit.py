@@ -94,14 +94,14 @@ def own(stream: Stream, seed: int, floor: float) -> dict[str, float]:
     """The same of our bandit, one by one, with ``chi2`` of what was chosen against the logged propensities."""
     bandit = Bandit(stream.attributes(), columns=[f"x{at}" for at in range(stream.contexts.shape[1])], seed=seed, floor=floor)
     place = {name: at for at, name in enumerate(stream.actions)}
-    rewards, records, chosen = stream.rewards.tolist(), [], []
+    rewards, delay, records, chosen = stream.rewards.tolist(), stream.delay, [], []
     start = time.process_time()
     for number, context in enumerate(stream.contexts):
         record = bandit.decide(context)
         records.append(record)
         chosen.append(place[record.action])
-        if number >= stream.delay:
-            old = number - stream.delay
+        if number >= delay:
+            old = number - delay
             bandit.learn((records[old],), (rewards[old][chosen[old]],))
     seconds = time.process_time() - start
     chances = np.array([record.propensities for record in records])

@@ -103,7 +103,7 @@ class Bandit:
         self._pending: dict[int, str] = {}
         self._hash = hashlib.sha256(f"draw\x1f{seed}\x1f".encode())
         self._learner = Learner(len(self.columns), self._members(), seed=seed)
-        self._gathered: list[tuple[tuple[float, ...], int, float, int]] = []  # context, action, reward, number of the decision
+        self._gathered: list[tuple[float, ...]] = []  # the context, then action, reward and number of the decision
         self._check_floors()
         self._refresh()
 
@@ -161,7 +161,7 @@ class Bandit:
                 raise self._refused(record)
         for record, reward in zip(records, earned, strict=True):
             del self._pending[record.number]
-            self._gathered.append((record.context, self._place[record.action], reward, record.number))
+            self._gathered.append((*record.context, self._place[record.action], reward, record.number))
             if len(self._gathered) >= self._due:
                 self._update()
 
@@ -246,7 +246,7 @@ class Bandit:
         found._learner.restore(card, arrays)
         found.version, found.dropped, found._decided = card["version"], card["dropped"], card["decided"]
         found._pending = {int(number): name for number, name in card["pending"]}
-        found._gathered = [(tuple(context), *rest) for context, *rest in card["gathered"]]
+        found._gathered = [tuple(row) for row in card["gathered"]]
         found._refresh()
         return found
 
@@ -256,9 +256,9 @@ class Bandit:
 
     def _update(self) -> None:
         if self._gathered:
-            contexts, actions, rewards, numbers = zip(*self._gathered, strict=True)
+            rows = np.array(self._gathered)
             self._gathered = []
-            self._learner.learn(np.array(contexts), np.array(actions), np.array(rewards), np.array(numbers))
+            self._learner.learn(rows[:, :-3], rows[:, -3].astype(np.intp), rows[:, -2], rows[:, -1].astype(np.int64))
             self.version += 1
             self._refresh()
 
