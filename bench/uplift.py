@@ -49,7 +49,7 @@ HILLSTROM = DATA / "hillstrom" / "hillstrom_email_experiment.csv"
 PEERS = ROOT / "bench" / "peers"
 PEER = PEERS / ".venv-uplift" / "bin" / "python"
 DEPTHS = Point(tuple(round(0.1 * step, 1) for step in range(1, 11)))
-LEARNERS = tuple((name, inside) for name in ("s", "t", "x", "r", "dr") for inside in ("linear", "lightgbm"))
+LEARNERS = tuple((name, inside) for name in ("s", "blend", "t", "x", "r", "dr") for inside in ("linear", "lightgbm"))
 ENGINE = "engine"
 # What the default file must show; its Qini has no fixed bound, it is compared with the best peer of the run.
 JUDGED, UNTARGETED = "womens_e_mail", "mens_e_mail"

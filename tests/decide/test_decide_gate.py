@@ -136,6 +136,7 @@ def test_candidates_are_chosen_by_what_their_policy_earns() -> None:
     told, cost = trial(7, mean=0.2, spread=0.5)
     table, winner = choose(told, cost, point=Point((0.3,)), candidates=(Flat, Loud))
     assert winner.name == "loud"
+    assert choose(told, cost, point=Point((0.3,)), candidates=(Loud, Flat))[1].name == "loud"
     assert [label for label, _ in table] == ["flat-linear", "loud-linear"]
 
 

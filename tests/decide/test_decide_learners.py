@@ -165,7 +165,7 @@ def test_bad_input_says_what_to_do(case: str) -> None:
 
 
 def test_wrong_use_says_what_to_do() -> None:
-    with pytest.raises(NotFound, match="dr, r, s, t, x"):
+    with pytest.raises(NotFound, match="blend, dr, r, s, t, x"):
         learner("forest")
     with pytest.raises(NotFitted, match="call fit"):
         learner("s").effects(np.zeros((1, 1)))

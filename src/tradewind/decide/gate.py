@@ -1,7 +1,7 @@
 """Personalise only where it pays: candidates against the best constant policy at equal spend, on customers they have not seen.
 
-The choice among candidates is by the lower bound of the held-out gain at the operating point, not by prediction loss; the first one
-stays unless another is clearly ahead. Because the best of several looks better than it is, the whole procedure - choose, fit,
+The choice among candidates is by held-out gain at the operating point, not by prediction loss; the first one stays unless the lower
+bound of another's lead over it is positive. Because the best of several looks better than it is, the whole procedure - choose, fit,
 decide - is repeated without each fold and judged on that fold: what is reported is the value of the procedure, free of the
 winner's luck.
 """
@@ -25,10 +25,10 @@ Make = Callable[[], Learner]
 FOLDS = 3
 # The first is the incumbent: a regression with every product of arm and feature, and small trees on what it leaves.
 CANDIDATES: tuple[Make, ...] = (
-    lambda: learner("s", inside="lightgbm", shrink=False),
+    lambda: learner("blend", inside="lightgbm"),
     lambda: learner("s"),
-    lambda: learner("s", inside="lightgbm"),
     lambda: learner("dr"),
+    lambda: learner("dr", inside="lightgbm"),
 )
 
 
@@ -189,7 +189,7 @@ def choose(
 
 @dataclass(frozen=True)
 class _Fits:
-    """Candidates cross-fitted among the customers ``rows``: effects of each on those it has not seen, and a way to fit it on all."""
+    """Candidates cross-fitted among the customers ``rows``: effects of each on those it has not seen."""
 
     folds: tuple[tuple[NDArray[np.bool_], NDArray[np.bool_]], ...]  # (seen, fresh) among all customers
     effects: tuple[tuple[Values, ...], ...]  # [candidate][fold], [fresh, arms]
@@ -252,8 +252,8 @@ class _World:
     def choose(self, fits: _Fits, point: Point) -> tuple[tuple[tuple[str, Estimate], ...], Learner]:
         """Cross-fitted gain of each candidate, and the chosen one fitted on all of its customers.
 
-        The best of several noisy figures is mostly luck, so the incumbent stays unless the best lower bound belongs to one
-        that is ahead by more than a standard error of the paired difference (Breiman's rule).
+        The best of several noisy figures is mostly luck, so the incumbent stays unless the lower bound of a challenger's
+        paired gain over it is positive; of such challengers the one with the highest bound is chosen.
         """
         gains = [
             np.concatenate([self.judge(own, *pair, point)[:, 0] for own, pair in zip(effects, fits.folds, strict=True)])
@@ -261,10 +261,8 @@ class _World:
         ]
         labels = (make().label for make in self.candidates)
         table = tuple((label, _estimate(each, "gain", self.level)) for label, each in zip(labels, gains, strict=True))
-        best = int(np.argmax([float(estimate.low or 0.0) for _, estimate in table]))
-        ahead = gains[best] - gains[0]
-        if ahead.mean() <= ahead.std() / len(ahead) ** 0.5:
-            best = 0
+        ahead = [_estimate(each - gains[0], "ahead", self.level) for each in gains]
+        best = int(np.argmax([float(estimate.low or 0.0) for estimate in ahead]))  # the incumbent's own is 0
         return table, self.candidates[best]().fit_trial(fits.whole, seed=self.seed)
 
 
