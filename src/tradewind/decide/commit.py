@@ -6,14 +6,14 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select, true, update
 
 from tradewind.decide.hashing import canonical, digest
 from tradewind.decide.plan import Plan
@@ -155,9 +155,7 @@ def _hold(conn: Connection, plan: Plan) -> None:
 def _promise(conn: Connection, plan: Plan, *, now: int) -> None:
     """Promise the pieces that the plan hands out, until its window is over; never more are promised than the plan saw."""
     table, promises = books.stock, books.promises
-    over = conn.execute(delete(promises).where(promises.c.until <= now).returning(promises.c.thing)).scalars()
-    for thing, pieces in sorted(Counter(over).items()):
-        conn.execute(update(table).where(table.c.thing == thing).values(reserved=table.c.reserved - pieces))
+    over = Counter(conn.execute(delete(promises).where(promises.c.until <= now).returning(promises.c.thing)).scalars())
     left: dict[str, int] = plan.meta.get("stock", {})
     wanted: dict[str, list[str]] = {}
     for row in chosen(plan).select(["decision_id", "offer", "item"]).to_pylist():
@@ -165,13 +163,14 @@ def _promise(conn: Connection, plan: Plan, *, now: int) -> None:
             if thing in left:
                 wanted.setdefault(thing, []).append(row["decision_id"])
     books.insert_new(conn, books.stock, [{"thing": thing, "reserved": 0} for thing in sorted(wanted)])
-    for thing, decisions in sorted(wanted.items()):  # in one order, so that two plans never wait for each other
-        fits = table.c.reserved + len(decisions) <= left[thing]
-        taken = conn.execute(update(table).where(table.c.thing == thing, fits).values(reserved=table.c.reserved + len(decisions)))
-        if taken.rowcount != 1:
-            held = conn.execute(select(table.c.reserved).where(table.c.thing == thing)).scalar_one()
+    for thing in sorted(over.keys() | wanted.keys()):  # in one order, so that two plans never wait for each other
+        more = len(wanted.get(thing, ()))
+        after = table.c.reserved - over[thing] + more
+        fits = after <= left[thing] if more else true()
+        if conn.execute(update(table).where(table.c.thing == thing, fits).values(reserved=after)).rowcount != 1:
+            held = conn.execute(select(table.c.reserved).where(table.c.thing == thing)).scalar_one() - over[thing]
             raise Short(
-                f"{thing}: {left[thing]} pieces are there, {held} of them promised; the plan promises {len(decisions)} more. "
+                f"{thing}: {left[thing]} pieces are there, {held} of them promised; the plan promises {more} more. "
                 "Decide again with the stock that is free."
             )
     until = micros(utc(plan.meta["as_of"]) + timedelta(days=float(plan.meta["window_days"])))
@@ -230,12 +229,14 @@ def settle(conn: Connection, decision_id: str, *, spent: int) -> bool:
     """
     if spent < 0:
         raise InputError(f"settle: spent must be 0 or more minor units; got {spent}.")
-    table, promises = books.reservations, books.promises
-    for thing in (
-        conn.execute(select(promises.c.thing).where(promises.c.decision_id == decision_id).order_by(promises.c.thing)).scalars().all()
-    ):
-        gone = conn.execute(delete(promises).where(promises.c.decision_id == decision_id, promises.c.thing == thing))
-        conn.execute(update(books.stock).where(books.stock.c.thing == thing).values(reserved=books.stock.c.reserved - gone.rowcount))
+    paid = _settle(conn, decision_id, spent=spent)
+    _let_go(conn, [decision_id])
+    return paid
+
+
+def _settle(conn: Connection, decision_id: str, *, spent: int) -> bool:
+    """The money of one decision."""
+    table = books.reservations
     row = conn.execute(select(table).where(table.c.decision_id == decision_id, table.c.state == "held")).mappings().first()
     if row is None:
         return False
@@ -252,11 +253,24 @@ def settle(conn: Connection, decision_id: str, *, spent: int) -> bool:
     return True
 
 
+def _let_go(conn: Connection, decisions: Sequence[str]) -> None:
+    """The pieces of some decisions; after the money, as a commit takes them, so that neither waits for the other."""
+    promises, table = books.promises, books.stock
+    gone: Counter[str] = Counter()
+    for start in range(0, len(decisions), books.CHUNK):
+        some = promises.c.decision_id.in_(decisions[start : start + books.CHUNK])
+        gone.update(conn.execute(delete(promises).where(some).returning(promises.c.thing)).scalars())
+    for thing, pieces in sorted(gone.items()):
+        conn.execute(update(table).where(table.c.thing == thing).values(reserved=table.c.reserved - pieces))
+
+
 def settle_matured(home: Home, outcomes: pa.Table) -> int:
     """Settle the reservations of all matured ``outcomes`` (``schema.OUTCOMES``) in one transaction; returns how many."""
     mature = outcomes.filter(outcomes["matured"])
+    decisions: list[str] = mature["decision_id"].to_pylist()
     with home.ledger.write() as conn:
-        return sum(
-            settle(conn, decision, spent=max(int(cost), 0))
-            for decision, cost in zip(mature["decision_id"].to_pylist(), mature["cost"].to_pylist(), strict=True)
+        settled = sum(
+            _settle(conn, decision, spent=max(int(cost), 0)) for decision, cost in zip(decisions, mature["cost"].to_pylist(), strict=True)
         )
+        _let_go(conn, decisions)
+    return settled
