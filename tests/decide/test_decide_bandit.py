@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from tradewind.decide import _bandit_learner
 from tradewind.decide._bandit_odds import Floors, Odds
 from tradewind.decide._bandit_posterior import Prior, posterior
-from tradewind.decide._pooled import pooled_rates
-from tradewind.decide.bandit import Bandit, Record
+from tradewind.decide.bandit import Bandit, Record, pooled_rates
 from tradewind.errors import InputError, NotFound
 
 ACTIONS = {f"{offer}-{channel}": {"offer": offer, "channel": channel} for offer in "abc" for channel in ("email", "push")}

@@ -22,9 +22,12 @@ import numpy as np
 from tradewind.decide._bandit_learner import Learner
 from tradewind.decide._bandit_odds import SHORTLIST, Floors, Odds
 from tradewind.decide._bandit_posterior import WIDTH
+from tradewind.decide._pooled import pooled_rates
 from tradewind.decide.hashing import uniforms
 from tradewind.errors import InputError, NotFound, unknown
 from tradewind.params import Number, check
+
+__all__ = ["Bandit", "Record", "pooled_rates"]
 
 DRAWS = 32  # posterior draws of a decision, in antithetic pairs
 _SCALE = float(1 << 53)
