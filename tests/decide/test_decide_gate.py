@@ -49,15 +49,16 @@ def test_one_arm_that_works_for_all_is_given_to_all() -> None:
 
 
 def test_a_trial_without_effect_gets_nothing() -> None:
-    """A claim is wrong in 2.5 % of such trials; a trial has two claims (personal, constant) at each of two points."""
-    wrong = 0
-    for seed in range(20):
+    """A trial has two claims (personal, constant) at each of two points, and each may err in a hundredth or two of the trials."""
+    wrong, empty = 0, []
+    for seed in range(12):
         told, cost = trial(seed, n=600)
         found = gates(told, cost, points=(Point(), Point((0.3,))), candidates=LINEAR, seed=seed)
         wrong += any(each.ships != "nothing" for each in found)
-    assert wrong <= 3
-    assert found[0].verdict.startswith("Give nothing")
-    assert found[0].policy(told.x)[:, 0].min() == 1.0
+        empty += [each for each in found if each.ships == "nothing"]
+    assert wrong <= 2
+    assert empty[0].verdict.startswith("Give nothing")
+    assert empty[0].policy(told.x)[:, 0].min() == 1.0
 
 
 def test_harm_is_not_an_effect_to_use() -> None:
@@ -82,12 +83,12 @@ def test_what_is_reported_is_free_of_the_winners_luck() -> None:
     """Without differences between customers no policy gains; the best of nine seems to, its fresh folds do not."""
     candidates = [partial(Lot, number) for number in range(9)]
     flattered, reported = [], []
-    for seed in range(30):
+    for seed in range(20):
         told, cost = trial(100 + seed, n=600, mean=0.3, second=0.3)
         found = gate(told, cost, point=Point((0.3,)), candidates=candidates, seed=seed)
         flattered.append(max(estimate.value for _, estimate in found.candidates))
         reported.append(found.gain.value)
-    error = np.std(reported) / 30**0.5
+    error = np.std(reported) / 20**0.5
     assert abs(np.mean(reported)) < 3 * error
     assert np.mean(flattered) > 2 * error
 
