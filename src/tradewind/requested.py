@@ -47,6 +47,7 @@ def request(  # the arguments of Shop.decide, and the shop's clock
     from tradewind.decide.commit import promised
     from tradewind.decide.read import read_offers
     from tradewind.decide.request import Request
+    from tradewind.learn.answers import redemptions
     from tradewind.learn.profiles import profiles
 
     amount, currency = asked.budget(budget, currency=home.settings.currency)
@@ -80,6 +81,7 @@ def request(  # the arguments of Shop.decide, and the shop's clock
         window_days=window_days,
         margin=home.settings.margin,
         promised=promised(home, at=now),
+        redeemed=redemptions(home.tables, as_of=cut),
         zone=home.settings.zone,
     )
 

@@ -252,3 +252,17 @@ def test_missing_columns_and_margins_say_what_is_needed() -> None:
     with pytest.raises(InputError, match="declare a margin"):
         decide(SMALL.request(items=bare))
     assert decide(SMALL.request(items=bare, margin=0.4)).summary()["treated"] > 0
+
+
+def test_an_offer_that_was_sent_before_is_expected_to_be_redeemed_as_often_as_it_was() -> None:
+    """A stranger to the shop redeems whenever it buys; history says one in fifty, and more where messages are answered more."""
+    world = World(n=40)
+    profiles = world.profiles().append_column("answer_rate", pa.array(np.where(np.arange(40) < 20, 0.3, 0.1)))
+    asked = world.request(profiles=profiles, shortlist=None, holdout=0.0)
+    plans = [decide(replace(asked, redeemed=redeemed)) for redeemed in ({}, {"ten": 0.02})]
+    costs = [[dict(zip(row["candidates"], row["costs"], strict=True))["ten||email"] for row in plan.table.to_pylist()] for plan in plans]
+    assert min(costs[0]) > max(costs[1])
+    assert min(costs[1][:20]) > max(costs[1][20:]) - 3  # the amounts of customers differ, their answers more
+    assert np.mean(costs[1][:20]) > 1.5 * np.mean(costs[1][20:])
+    with pytest.raises(InputError, match="redeemed of ten"):
+        decide(replace(asked, redeemed={"ten": 1.5}))

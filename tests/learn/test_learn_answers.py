@@ -12,7 +12,7 @@ from profile_kit import AS_OF, event, fill
 
 from tradewind.engine.home import Home
 from tradewind.errors import NotFound, SchemaError
-from tradewind.learn.answers import NAME, SPAN, Answers
+from tradewind.learn.answers import NAME, SPAN, Answers, redemptions
 from tradewind.learn.profiles import profiles
 
 HALF = 150
@@ -61,6 +61,24 @@ def test_what_comes_after_the_cut_changes_nothing(tmp_path: Path) -> None:
             assert learned is not None
             found.append(learned.linear.to_json())
     assert found[0] == found[1]
+
+
+def test_redemptions_by_offer_are_joined_by_message_shrunk_and_ripe(tmp_path: Path) -> None:
+    rows = []
+    for offer, sent, used in (("ten", 60, 12), ("five", 40, 2), ("never", 30, 0)):
+        for number in range(sent):
+            more = {"offer": offer, "decision_id": f"{offer}-{number}"}
+            rows.append(("sent", 20, more))
+            if number < used:
+                rows += [("redeem", 19, more), ("redeem", 18, more)]  # a second order line is no second redemption
+        rows.append(("sent", 3, {"offer": offer, "decision_id": f"{offer}-fresh"}))  # may still be redeemed
+    rows.append(("redeem", -1, {"offer": "five", "decision_id": "five-39"}))  # the future
+    events = [event(at, AS_OF - timedelta(days=days), kind=kind, **more) for at, (kind, days, more) in enumerate(rows)]
+    with Home.open(tmp_path / "shop") as home:
+        fill(home, events)
+        found = redemptions(home.tables, as_of=AS_OF)
+    total = 14 / 100
+    assert found == pytest.approx({"five": (2 + 20 * total) / 60, "ten": (12 + 20 * total) / 80})
 
 
 def test_without_answers_nothing_is_learned_and_nothing_is_read(tmp_path: Path) -> None:

@@ -219,7 +219,8 @@ def _priced(seen: Scene, who: np.ndarray, slots: _Slots) -> dict[str, np.ndarray
     buys, moved = seen.buys[who, None, None], seen.moved[who, None, None]
     told = {"discount": discount, "coverage": slots.coverage}
     effect = prior.margin_effect(moved, np.nan_to_num(share) * amount, affinity=slots.affinity, **told)
-    return {"off": off, "discount": discount, "prior_margin": effect, "redeemed": prior.redemption(buys, **told) * off}
+    redeemed = prior.redemption(buys, **told, seen=shelf.redeemed[:, None], relative=seen.relative[who, None, None])
+    return {"off": off, "discount": discount, "prior_margin": effect, "redeemed": redeemed * off}
 
 
 def _shorten(seen: Scene, who: np.ndarray, wide: dict[str, np.ndarray], offer_codes: np.ndarray) -> dict[str, np.ndarray]:

@@ -219,15 +219,16 @@ class Live:
             self._shelf = shelf = replace(shelf, codes=codes, until=until, top=best_items(codes, shelf.named, shelf.popular))
         if impersonal[0]:
             buys, basket = (np.array([mean]) for mean in shelf.average)
-            moved = buys
+            relative = np.ones(1)
         else:
             buys = prior.buys(request.profiles, window_days=request.window_days, shop=shelf.rate)
-            moved = prior.moved(request.profiles, buys, mean=shelf.average[0], answers=shelf.answers)
+            relative = prior.relative(request.profiles, answers=shelf.answers)
             basket = prior.baskets(request.profiles, shop=shelf.basket)
         x = features.customer_matrix(request.profiles, shelf.model.columns)
         x[impersonal] = np.nan
+        moved = prior.moved(buys, mean=shelf.average[0], answers=shelf.answers, relative=relative)
         listed = self._shortlist(request, impersonal[0])
-        return Scene(request, shelf, request.profiles, impersonal, send_at, bad, listed, buys, moved, basket, x)
+        return Scene(request, shelf, request.profiles, impersonal, send_at, bad, listed, buys, relative, moved, basket, x)
 
     def _shortlist(self, request: Request, impersonal: np.bool_) -> Shortlist:
         """As :func:`tradewind.decide.shortlist.shortlist`, for one customer."""

@@ -8,7 +8,7 @@
   assumptions, not findings: the prior around them is wide, and data of randomised decisions replace it.
 * A coupon costs its discount whenever it is redeemed, and those who would have bought anyway redeem too
   (cannibalisation): expected cost = contact + P * coverage * (1 + ELASTICITY * d) * discount. ``coverage`` is the share of
-  the customer's shortlist that the coupon is valid for.
+  the customer's shortlist that the coupon is valid for. An offer that was sent before is expected to be redeemed as often as it was.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ def answers(profiles: pa.Table) -> float:
     return float(known.mean()) if known.size else 0.0
 
 
-def moved(profiles: pa.Table, buy: np.ndarray, *, mean: float, answers: float) -> np.ndarray:
-    """The probability that a message multiplies, per row: the shop's ``mean`` times the relative answer rate, ``buy`` where none is known.
+def relative(profiles: pa.Table, *, answers: float) -> np.ndarray:
+    """Each customer's answer rate over the shop's mean ``answers``; 1 where it is unknown."""
+    return column(profiles, ANSWERS, answers) / answers if answers else np.ones(profiles.num_rows)
 
-    ``answers``: the shop's mean answer rate.
-    """
-    if not answers:
-        return buy
-    return np.asarray(np.minimum(mean * column(profiles, ANSWERS, answers) / answers, 1.0))
+
+def moved(buy: np.ndarray, *, mean: float, answers: float, relative: np.ndarray) -> np.ndarray:
+    """The probability that a message multiplies: the shop's ``mean`` times the relative answer rate, ``buy`` where no answers are known."""
+    return np.minimum(mean * relative, 1.0) if answers else buy
 
 
 def margin_effect(
@@ -80,9 +80,14 @@ def margin_effect(
     return np.asarray(buy * unit_margin * (LIFT * affinity + ELASTICITY * discount * coverage))
 
 
-def redemption(buy: np.ndarray, *, discount: np.ndarray, coverage: np.ndarray) -> np.ndarray:
-    """Prior probability that the coupon is redeemed, by those who would have bought anyway too."""
-    return np.asarray(np.minimum(buy * coverage * (1.0 + ELASTICITY * discount), 1.0))
+def redemption(buy: np.ndarray, *, discount: np.ndarray, coverage: np.ndarray, seen: np.ndarray, relative: np.ndarray) -> np.ndarray:
+    """Prior probability that the coupon is redeemed, by those who would have bought anyway too.
+
+    ``seen``: how often the offer was redeemed so far, NaN where that is unknown; then everybody who buys is expected to. ``relative``: the
+    customer's answer rate over the shop's.
+    """
+    assumed = buy * coverage * (1.0 + ELASTICITY * discount)
+    return np.asarray(np.minimum(np.where(np.isnan(seen), assumed, seen * relative), 1.0))
 
 
 def column(table: pa.Table, name: str, default: float) -> np.ndarray:

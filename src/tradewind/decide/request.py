@@ -82,6 +82,7 @@ class Request:
     ``risk`` or ``ring``, get nothing that is worth money. ``held`` (customer, offer): offers that customers hold already,
     for the stacking groups. ``items`` may have a column ``stock_ends``: when an item is expected to be sold out.
     ``promised``: pieces of ``item:SKU`` or ``offer:ID`` that open decisions hold (``commit.promised``), taken off the stock.
+    ``redeemed``: share of the messages with an offer that led to its redemption so far (``learn/answers.py``), by offer.
     """
 
     as_of: datetime
@@ -107,6 +108,7 @@ class Request:
     blocked: frozenset[str] = frozenset()
     held: pa.Table | None = None
     promised: Mapping[str, int] = field(default_factory=dict)
+    redeemed: Mapping[str, float] = field(default_factory=dict)
     exposure: Exposure | None = None
     size: int = 10
     reserve_z: float = 1.64
@@ -130,6 +132,9 @@ class Request:
         check("decide", {"floor": self.floor}, {"floor": Number(1e-6, 1 / (self.size + 1))})
         costs = {f"cost of channel {name}": cost for name, cost in self.channels.items()}
         check("decide", costs, dict.fromkeys(costs, whole))
+        check(
+            "decide", shares := {f"redeemed of {name}": share for name, share in self.redeemed.items()}, dict.fromkeys(shares, Number(0, 1))
+        )
         if self.margin is not None:
             check("decide", {"margin": self.margin}, {"margin": Number(0, 1)})
         self.limits.check()

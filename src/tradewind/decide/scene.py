@@ -59,6 +59,7 @@ class Shelf:
     basket: float  # minor units
     average: tuple[float, float]  # of purchase probability and basket: what an impersonal customer gets
     answers: float  # mean answer rate, 0 where unknown
+    redeemed: np.ndarray  # (O) how often an offer was redeemed so far, NaN where unknown
     unit: float  # minor units: expected margin of a typical customer in a window
     stock: Stock
     model: ValueModel
@@ -80,7 +81,8 @@ class Scene:
     bad_zones: int
     listed: Shortlist
     buys: np.ndarray  # (n) probability of a purchase in a window
-    moved: np.ndarray  # (n) the part of it that messages multiply
+    relative: np.ndarray  # (n) answer rate over the shop's
+    moved: np.ndarray  # (n) the probability that messages multiply
     basket: np.ndarray  # (n) minor units
     x: np.ndarray  # (n, columns of the model)
 
@@ -111,8 +113,9 @@ def scene(request: Request) -> Scene:
     basket = prior.baskets(profiles, shop=basket_mean)
     average = (float(buys.mean()), float(basket.mean())) if len(names) else (0.0, 0.0)
     answers = prior.answers(profiles)
-    moved = prior.moved(profiles, buys, mean=average[0], answers=answers)
-    buys, basket, moved = (np.where(impersonal, *pair) for pair in ((average[0], buys), (average[1], basket), (average[0], moved)))
+    relative = np.where(impersonal, 1.0, prior.relative(profiles, answers=answers))
+    buys, basket = np.where(impersonal, average[0], buys), np.where(impersonal, average[1], basket)
+    moved = prior.moved(buys, mean=average[0], answers=answers, relative=relative)
     unit = max(float(np.mean(buys * basket)) * shop_share, 1.0) if len(names) else 1.0
     model = request.model or ValueModel()
     x = features.customer_matrix(profiles, model.columns)
@@ -126,7 +129,7 @@ def scene(request: Request) -> Scene:
         until=int(send_at.max()) if len(names) else micros(request.as_of),
         price=price, share=share, shop_share=shop_share, rate=rate, basket=basket_mean, average=average, answers=answers, unit=unit,
     )  # fmt: skip
-    return Scene(request, shelf, profiles, impersonal, send_at, bad_zones, listed, buys, moved, basket, x)
+    return Scene(request, shelf, profiles, impersonal, send_at, bad_zones, listed, buys, relative, moved, basket, x)
 
 
 def _margins(request: Request) -> tuple[np.ndarray, np.ndarray, float]:
@@ -191,6 +194,7 @@ def _offers(request: Request, kinds: tuple[OfferKind, ...], channels: tuple[str,
         "shown": np.array(shown, dtype=bool).reshape(len(offers), len(channels)),
         "incentive": np.array([kind.incentive for kind in kinds], dtype=bool),
         "some": np.array([one.eligible is not None or one.audience is not None for one in offers], dtype=bool),
+        "redeemed": np.array([request.redeemed.get(one.offer, np.nan) for one in offers], dtype=np.float64),
         "gone": Stock.of(request).offers == 0,
         "names": {
             "offer": pa.array([one.offer for one in offers], pa.string()),

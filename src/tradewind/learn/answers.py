@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 NAME = "answer_rate"  # the column that :meth:`Answers.added` adds to a profile
 SPAN = timedelta(days=28)
+RIPE = timedelta(days=14)  # after which a coupon that was not used counts as not used
+PRIOR_MESSAGES = 20
 FEWEST = 30  # customers of either answer, below which nothing is learned
 
 
@@ -89,6 +91,22 @@ class Answers:
         if about["features"] != _names():
             raise SchemaError(f"The model of answers in {path} was learned from other features than this version computes. Learn it again.")
         return cls(Linear.from_json(about["linear"]), about["contacted"])
+
+
+def redemptions(tables: Tables, *, as_of: datetime) -> dict[str, float]:
+    """How often a message with an offer led to its redemption so far, by offer: share of the messages sent ``RIPE`` before ``as_of``.
+
+    Each share is shrunk towards that of all such offers with the weight of ``PRIOR_MESSAGES``. Only offers that were redeemed at all are
+    in it; messages and redemptions are joined by their ``decision_id``.
+    """
+    events = tables.events(as_of=as_of).filter(lambda t: t.decision_id.notnull() & t.offer.notnull())
+    used = events.filter(events.kind == str(Kind.REDEEM)).select("decision_id").distinct().mutate(used=1)
+    sent = events.filter((events.kind == str(Kind.SENT)) & (time_us(tables, events.at) < micros(as_of - RIPE)))
+    joined = sent.select("decision_id", "offer").distinct().left_join(used, "decision_id")
+    counts = tables.to_arrow(joined.group_by("offer").aggregate(sent=lambda t: t.count(), used=lambda t: t.used.count())).to_pylist()
+    known = {row["offer"]: (row["used"], row["sent"]) for row in counts if row["used"]}
+    total = sum(used for used, _ in known.values()) / max(sum(sent for _, sent in known.values()), 1)
+    return {offer: (used + PRIOR_MESSAGES * total) / (sent + PRIOR_MESSAGES) for offer, (used, sent) in sorted(known.items())}
 
 
 def _names() -> list[str]:
