@@ -44,23 +44,25 @@ result = {"seconds": time.process_time() - start, "items": items, "customers": u
 """
 TRANSFORMER = """
 from tradewind.learn import _deep_fit
-from tradewind.learn._deep_data import Windows
 from tradewind.learn.transformer import Transformer
 most = int(sys.argv[3])
-batches = Windows.batches
-told = {}
-def first(self, tokens, rng):
-    told["steps"], told["start"] = sum(1 for _ in batches(self, tokens, np.random.default_rng(0))), time.process_time()
-    for number, batch in enumerate(batches(self, tokens, rng)):
-        if number == most:
-            break
-        yield batch
-    told["seconds"], told["done"] = time.process_time() - told["start"], min(most, told["steps"])
-Windows.batches = first
+step, told = _deep_fit.Averaged.step, {"done": 0}
+class Enough(Exception):
+    pass
+def counted(self, window):
+    step(self, window)
+    told.setdefault("first", time.process_time())
+    told.update(steps=window, done=told["done"] + 1, last=time.process_time())
+    if told["done"] == most:
+        raise Enough
+_deep_fit.Averaged.step = counted
 start = time.process_time()
-Transformer(size="small", epochs=1, early_stopping=False).fit(log, as_of=END)
-step = told["seconds"] / told["done"]
-result = {"prepare": told["start"] - start, "step": step, "steps": told["steps"], "epoch": step * told["steps"]}
+try:
+    Transformer(size="small", epochs=1, early_stopping=False).fit(log, as_of=END)
+except Enough:
+    pass
+each = (told["last"] - told["first"]) / max(told["done"] - 1, 1)
+result = {"prepare": told["first"] - start, "step": each, "steps": told["steps"], "epoch": each * told["steps"]}
 """
 
 
