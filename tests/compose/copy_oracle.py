@@ -148,7 +148,7 @@ def random_offer(rng: random.Random, now: datetime, item: str | None) -> Offer |
     if rng.random() < 0.5:
         terms["threshold"] = max(rng.randint(1, 100_000), terms.get("fixed", 0))
     if rng.random() < 0.3:
-        terms["cap"] = rng.randint(1, 20_000)
+        terms["cap"] = rng.randint(terms.get("fixed", 1), 40_000)
     ends = now + timedelta(minutes=rng.randint(61, 60 * 24 * 500)) if rng.random() < 0.7 else None
     if ends is not None and rng.random() < 0.5:
         ends = ends.astimezone(ZoneInfo("Asia/Shanghai")).replace(hour=0, minute=0, second=0) + timedelta(days=1)

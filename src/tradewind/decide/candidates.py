@@ -236,9 +236,9 @@ def _shorten(seen: Scene, who: np.ndarray, wide: dict[str, np.ndarray], offer_co
         kept = np.take_along_axis(kept, np.argsort(-np.take_along_axis(profit, kept, axis=1), axis=1, kind="stable"), axis=1)
     else:
         kept = np.argsort(-profit, axis=1, kind="stable")
-    short = {}
+    short, rows = {}, np.arange(len(who))[:, None]
     for name, array in (wide | {"valid": valid}).items():
-        cut = np.take_along_axis(array, kept, axis=1)
+        cut = array[rows, kept]
         filled = np.zeros((len(who), slots), dtype=bool if name == "valid" else np.int64 if name in _WHOLE else np.float64)
         filled[:, : cut.shape[1]] = cut
         short[name] = filled
