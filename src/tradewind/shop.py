@@ -131,7 +131,7 @@ class Shop:
         """
         from tradewind import plugins
         from tradewind.learn.answers import Answers
-        from tradewind.learn.registry import publish
+        from tradewind.learn.registry import publish, retire
         from tradewind.learn.sequences import sequences
 
         step = progress or _quiet
@@ -146,13 +146,16 @@ class Shop:
         version = publish(self.home, "recommend", model.save, as_of=cut, card=card, now=self.now())
         step(0.85, "learning who answers messages")
         answers = Answers.learn(self.home.tables, as_of=cut)
-        if answers is not None:
+        if answers is None:
+            retire(self.home, "answers")  # an older one may know what comes after the cut
+        else:
             publish(self.home, "answers", answers.save, as_of=cut, card={"contacted": answers.contacted}, now=self.now())
         step(0.9, "fitting the value of offers")
         value = self._fit_value(cut)
         from tradewind.learn.report import learned
 
-        return learned(log, version, value_rows=value.rows, as_of=cut, more=sections)
+        contacted = answers.contacted if answers else 0
+        return learned(log, version, value_rows=value.rows, contacted=contacted, as_of=cut, more=sections)
 
     def _recommender(self, name: str, *, size: str | None, epochs: int | None, seed: int, known: Mapping[str, str]) -> Recommender:
         import inspect
@@ -188,7 +191,7 @@ class Shop:
 
         from tradewind.decide.plan import Plan
         from tradewind.decide.value import ValueModel
-        from tradewind.learn.registry import publish
+        from tradewind.learn.registry import publish, retire
 
         outcomes = self.home.tables.to_arrow(self.home.tables.get("outcomes"))
         outcomes = outcomes.filter(pc.less_equal(outcomes["at"], cut))  # a window that ends at the cut has been seen
@@ -198,7 +201,9 @@ class Shop:
             mine = outcomes.filter(pc.equal(outcomes["plan_id"], plan_id))
             if pc.any(mine["matured"]).as_py():
                 logs.append((Plan.load(self.home, plan_id), mine))
-        if logs:
+        if not logs:
+            retire(self.home, "value")
+        else:
             model = model.fit(logs)
             last = max(utc(pc.max(mine["at"]).as_py()) for _, mine in logs)
             publish(self.home, "value", model.save, as_of=last, card={"plans": len(logs), "rows": model.rows}, now=self.now())

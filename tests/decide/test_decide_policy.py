@@ -261,6 +261,7 @@ def test_an_offer_that_was_sent_before_is_expected_to_be_redeemed_as_often_as_it
     asked = world.request(profiles=profiles, shortlist=None, holdout=0.0)
     plans = [decide(replace(asked, redeemed=redeemed)) for redeemed in ({}, {"ten": 0.02})]
     costs = [[dict(zip(row["candidates"], row["costs"], strict=True))["ten||email"] for row in plan.table.to_pylist()] for plan in plans]
+    assert plans[0].plan_id != plans[1].plan_id
     assert min(costs[0]) > max(costs[1])
     assert min(costs[1][:20]) > max(costs[1][20:]) - 3  # the amounts of customers differ, their answers more
     assert np.mean(costs[1][:20]) > 1.5 * np.mean(costs[1][20:])

@@ -116,7 +116,7 @@ def fingerprint_of(request: Request, seen: Scene) -> str:
     if request.exposure is not None:
         settings["exposure"] = [request.exposure.column, dict(request.exposure.floors)]
     parts = [fingerprint(table) for table in tables]
-    settings["promised"] = dict(request.promised)
+    settings |= {"promised": dict(request.promised), "redeemed": dict(request.redeemed)}
     people = [sorted(request.impersonal), sorted(request.blocked)]
     return digest(POLICY, micros(request.as_of), canonical(offers), canonical(settings), *parts, canonical(people), seen.shelf.version)
 

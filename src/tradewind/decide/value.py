@@ -177,7 +177,7 @@ class ValueModel:
                         len(card["columns"]) + 1,
                         information=saved[f"{head}_information"],
                         vector=saved[f"{head}_vector"],
-                        strong=tuple(card["state"]["strong"]),
+                        strong=tuple(card["state"].get("strong", ())),  # models from before have none
                         **card["state"][head],
                     )
                     for head in ("value", "cost")

@@ -121,6 +121,12 @@ def active(home: Home, name: str, *, before: datetime | None = None) -> Version:
     return found
 
 
+def retire(home: Home, name: str) -> None:
+    """No version of ``name`` is active any more: what was asked to be learned anew could not be learned. Its files stay."""
+    with home.ledger.write() as connection:
+        connection.execute(update(books.models).where(books.models.c.name == name).values(active=False))
+
+
 def learned(home: Home, name: str) -> bool:
     """Whether any version of ``name`` is active."""
     with home.ledger.read() as connection:

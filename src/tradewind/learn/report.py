@@ -17,7 +17,7 @@ from tradewind.types import Estimate, Report, Section
 COLUMNS = ("ndcg", "recall", "mrr", "coverage", "diversity", "novelty", "miscalibration", "ms_per_customer", *COLD)
 
 
-def learned(log: Sequences, version: Version, *, value_rows: int, as_of: datetime, more: Sequence[Section] = ()) -> Report:
+def learned(log: Sequences, version: Version, *, value_rows: int, contacted: int, as_of: datetime, more: Sequence[Section] = ()) -> Report:
     """Report on a fit: what was read, what is active now."""
     text = (
         (
@@ -27,8 +27,16 @@ def learned(log: Sequences, version: Version, *, value_rows: int, as_of: datetim
         f"Value of offers: learned from {value_rows:,} logged decisions with outcomes."
         if value_rows
         else "Value of offers: the prior. No outcomes of decisions were collected yet, so the first plan explores.",
+        f"Who answers messages: learned from {contacted:,} customers who were sent one."
+        if contacted
+        else "Who answers messages: not learned, because too few were sent one or clicked. The prior goes by who buys.",
     )
-    meta: dict[str, Any] = {"version": version.version, "recommend": version.card["recommend"], "value_rows": value_rows}
+    meta: dict[str, Any] = {
+        "version": version.version,
+        "recommend": version.card["recommend"],
+        "value_rows": value_rows,
+        "contacted": contacted,
+    }
     return Report("What was learned", as_of, [Section("Models", text), *more], meta=meta)
 
 
