@@ -4,7 +4,7 @@
 
 The whole loop runs ``--rounds`` times on files on disk: collect, learn, decide, compose, deliver to an outbox, 14 simulated days,
 measure, learn from that. Then one more plan is decided, and the simulation's closed form says what every candidate of every
-treated customer is truly worth and truly costs:
+treated customer is truly worth and truly costs (at the plan's hour; at ten UTC for whom the plan has nothing to send):
 
 * engine: candidates weighted by the plan's propensities, exploration included; its expected true spend is the others' budget.
 * constant: one offer on one channel with each customer's recommended item, to a random share of all that the budget pays
@@ -38,7 +38,7 @@ from _harness import Harness
 from tradewind.asked import CHANNEL_COSTS
 from tradewind.decide.features import PREFIX, plan_matrix, split_key
 from tradewind.decide.plan import Plan
-from tradewind.demo import HISTORY_DAYS, START, WINDOW_DAYS, Clock, _deliver, contacts_of
+from tradewind.demo import HISTORY_DAYS, START, WINDOW_DAYS, Clock, contacts_of, hand_off
 from tradewind.shop import Shop
 from tradewind.simulate.respond import CONTACTS
 from tradewind.simulate.truth import true_profit
@@ -170,7 +170,7 @@ def run(setting: Setting, *, customers: int, rounds: int, seed: int) -> dict[str
                 if turn == rounds:
                     break
                 shop.compose(plan, seed=seed)
-                _deliver(shop, plan, clock)
+                hand_off(shop, plan, clock)
                 contacts = contacts_of(shop, plan)
                 answers = world.respond(contacts, start=start, days=WINDOW_DAYS, seed=1000 * seed + turn)
                 costs = {name: float(value) for name, value in setting.channels.items()}

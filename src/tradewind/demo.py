@@ -111,7 +111,7 @@ def play(shop: Shop, world: World, clock: Clock, *, seed: int) -> tuple[Round, W
         budget=f"{budget / 100:.2f} {shop.home.settings.currency}", holdout=HOLDOUT, window_days=WINDOW_DAYS, as_of=start, seed=seed
     )
     shop.compose(plan, seed=seed)
-    sent = _deliver(shop, plan, clock)
+    sent = hand_off(shop, plan, clock)
     contacts = contacts_of(shop, plan)
     answers = world.respond(contacts, start=start, days=WINDOW_DAYS, seed=seed)
     from tradewind.simulate.truth import true_profit
@@ -125,7 +125,7 @@ def play(shop: Shop, world: World, clock: Clock, *, seed: int) -> tuple[Round, W
     return Round(plan, report, truth, sent), world.after(contacts)
 
 
-def _deliver(shop: Shop, plan: Plan, clock: Clock) -> dict[str, int]:
+def hand_off(shop: Shop, plan: Plan, clock: Clock) -> dict[str, int]:
     """Hand off to the outbox hour by hour, as a scheduler would, until nothing is left that becomes due."""
     from tradewind.deliver.channels.outbox import Outbox
 
