@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.errors import InputError
+from tradewind.stats.allocate import cost_curve
 
 Values = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -72,7 +73,7 @@ def path(effects: Values, costs: Values) -> Path:
     """The optimal path of ``effects`` [n, arms] (over nothing) and ``costs`` [n, arms] >= 0, both float.
 
     -inf marks an arm that is not allowed. Arms without cost come first. Equal effect per cost is spent in the order of the rows,
-    so shuffle rows whose order means something.
+    so shuffle rows whose order means something. The steps are those of :func:`tradewind.stats.allocate.cost_curve`.
 
     Raises
     ------
@@ -84,26 +85,20 @@ def path(effects: Values, costs: Values) -> Path:
     """
     effects, costs = np.asarray(effects, dtype=np.float64), np.asarray(costs, dtype=np.float64)
     _check(effects, costs)
-    n, arms = effects.shape
-    at, spent, earned = np.full(n, -1), np.zeros(n), np.zeros(n)
-    slope = np.full(n, np.inf)
-    steps: list[tuple[Values, Whole, Whole, Whole, Values, Values]] = []
-    while arms:
-        more, better = costs - spent[:, None], effects - earned[:, None]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where((better > 0) & (more >= 0), better / more, -np.inf)
-        top = ratio.max(axis=1)
-        go = np.flatnonzero(top > 0)
-        if not len(go):
-            break
-        # Of equal ratios the farthest point, so that no step lies within a straight edge of the hull.
-        farthest = np.where(ratio[go] == top[go, None], better[go], -np.inf).argmax(axis=1)
-        slope[go] = np.minimum(slope[go], top[go])  # rounding must not let a later step overtake an earlier one
-        steps.append((slope[go], go, at[go], farthest, more[go, farthest], better[go, farthest]))
-        at[go], spent[go], earned[go] = farthest, costs[go, farthest], effects[go, farthest]
-    slopes, row, before, after, cost, value = (np.concatenate(each) for each in zip(*steps, strict=True)) if steps else _none()
-    order = np.lexsort((np.arange(len(row)), row, -slopes))
-    return Path(row[order], before[order], after[order], cost[order], value[order], n, arms)
+    found = cost_curve(effects, costs)
+    free = np.flatnonzero(found.start >= 0)
+    row, after = np.concatenate([free, found.row]), np.concatenate([found.start[free], found.column]).astype(np.int64)
+    order = np.lexsort((np.arange(len(row)), row, np.concatenate([np.full(len(free), -np.inf), -found.price])))
+    row, after = row[order], after[order]
+    by_row = np.argsort(row, kind="stable")
+    follows = row[by_row][1:] == row[by_row][:-1]
+    before = np.full(len(row), -1)
+    before[by_row[1:][follows]] = after[by_row[:-1][follows]]
+
+    def added(table: Values) -> Values:
+        return np.asarray(table[row, after] - np.where(before >= 0, table[row, before], 0.0))
+
+    return Path(row, before, after, added(costs), added(effects), *effects.shape)
 
 
 def curve(way: Path, scored: Values, budgets: Sequence[float], *, draws: int = 200, seed: int = 0) -> tuple[Values, Values]:
@@ -137,11 +132,6 @@ def untargeted(
 def _limit(budget: float, total: float) -> float:
     """Steps that end here are whole, sums being rounded."""
     return max(float(budget), 0.0) * total * (1 + 1e-12)
-
-
-def _none() -> tuple[Values, Whole, Whole, Whole, Values, Values]:
-    whole = np.zeros(0, dtype=np.int64)
-    return np.zeros(0), whole, whole, whole, np.zeros(0), np.zeros(0)
 
 
 def _check(effects: Values, costs: Values) -> None:
