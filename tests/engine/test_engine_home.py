@@ -170,6 +170,13 @@ def test_processes_that_make_one_shop_at_once_agree_on_its_salt(tmp_path: Path) 
     assert [run.returncode for run in runs] == [0, 0]
 
 
+@pytest.mark.parametrize("left", ["-journal", "-wal", "-shm"])
+def test_a_ledger_that_another_process_is_making_does_not_make_the_folder_foreign(tmp_path: Path, left: str) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / f"ledger.db{left}").touch()
+    Home.open(tmp_path / "shop").close()
+
+
 def test_the_url_of_a_shop_is_an_address(home: Home) -> None:
     home.save_settings(replace(home.settings, url="https://harbour.example"))
     assert home.settings.url == "https://harbour.example"

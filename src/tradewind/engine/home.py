@@ -25,7 +25,10 @@ _ALLOWED = (
     'Allowed: a folder such as "harbour/", "postgresql://user@host/database?root=/absolute/folder", '
     'or "spark:///absolute/folder" (with "?ledger=postgresql://user@host/database" if you like).'
 )
-_OURS = {"tradewind.toml", "ledger.db", "ledger.db-wal", "ledger.db-shm", "data", "models", "plans", "outbox", "reports", "keys"}
+_OURS = {
+    "tradewind.toml", "ledger.db", "ledger.db-journal", "ledger.db-wal", "ledger.db-shm", "data", "models", "plans", "outbox", "reports",
+    "keys",
+}  # fmt: skip
 
 
 class Address(NamedTuple):
