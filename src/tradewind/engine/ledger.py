@@ -160,6 +160,38 @@ promises = Table(
     Index("promises_until", "until"),
 )
 
+# -- language models: what they cost, and what they answered. Money in billionths of the currency: a token costs less than a cent --
+model_budgets = Table(
+    "model_budgets",  # one row per limit, for example "chat 2026-03"; held + spent never pass the limit that a call names
+    metadata,
+    Column("budget", String(64), primary_key=True),
+    Column("currency", String(3), nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("spent", BigInteger, nullable=False),
+)
+model_calls = Table(
+    "model_calls",
+    metadata,
+    Column("call_id", String(64), primary_key=True),
+    Column("budget", String(64), nullable=False),
+    Column("model", String(255), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),  # "held" (not known yet what became of it: counts in full) | "paid" | "free"
+    Column("amount", BigInteger, nullable=False),  # held or paid
+    Column("tokens_in", BigInteger, nullable=False),
+    Column("tokens_out", BigInteger, nullable=False),
+    Index("model_calls_budget", "budget", "state"),
+)
+model_answers = Table(
+    "model_answers",  # a cache: the same question to the same model is asked once
+    metadata,
+    Column("key", String(64), primary_key=True),  # hash of the whole request
+    Column("model", String(255), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("question", Text, nullable=False),  # JSON
+    Column("answer", Text, nullable=False),  # JSON: the candidates that were valid
+)
+
 # -- delivery --------------------------------------------------------------------------------------------------------
 outbox = Table(
     "outbox",  # "planned" rows commit with the decision; compose makes them "ready"

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 from tradewind.engine.ledger import metadata
 from tradewind.errors import StateError
 
-HEAD = "0002"  # the newest file in migrations/versions; a test compares
+HEAD = "0003"  # the newest file in migrations/versions; a test compares
 SCRIPTS = Path(__file__).parent / "migrations"
 _KEY = 0x7261_6465  # of the PostgreSQL lock that lets one process migrate
 
