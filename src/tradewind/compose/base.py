@@ -12,8 +12,9 @@ channel     ``Message.parts``                          notes
 ``inapp``   ``title body action link``                 ``action`` is the label of the button
 ==========  =========================================  ==============================================================
 
-``Message.headers`` is our own log, not e-mail headers: ``propensity`` of tone and components together and ``choices`` (JSON: role to number
-of components that fitted), ``tone``, ``seed``, ``item``, ``offer``, ``zone``, ``fallbacks`` (JSON list), ``fresh_until``
+``Message.headers`` is our own log, not e-mail headers: ``propensity`` of tone and components together, ``choices`` (JSON: role to number
+of components that fitted) and ``shares`` (JSON: role to component to its probability), ``tone``, ``seed``, ``segment``, ``policy`` (the
+version that chose) and ``control`` ("1": the fixed template), ``item``, ``offer``, ``zone``, ``fallbacks`` (JSON list), ``fresh_until``
 (ISO 8601: refresh before a later hand-off), ``encoding`` and ``segments`` for SMS.
 """
 
@@ -21,8 +22,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from tradewind.types import Reason
 
@@ -40,6 +41,16 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 BLOCK, WARN, EXEMPT = "block", "warn", "exempt"
 
 
+class Chooser(Protocol):
+    """Says with which probability each of the components that fit is to be chosen. Made for one message; docs/copy_learning.md."""
+
+    def chances(self, role: str, names: Sequence[str], *, ahead: Sequence[tuple[tuple[str, ...], ...]] = ()) -> Sequence[float]:
+        """Return one probability per name, summing to one.
+
+        ``role`` is a component's, or ``tone``; then ``ahead`` holds for each tone the ids that may follow it, by role.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Brief:
     """What a writer is told besides the facts. It holds no personal field: a key to seed the choice, nothing of a person."""
@@ -49,6 +60,7 @@ class Brief:
     locale: str  # "zh-CN" | "en"
     reason: Reason | None = None  # why this item: only allow-listed codes become words
     tone: str | None = None  # None: drawn
+    chooser: Chooser | None = None  # None: all that fit are alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,7 @@ class Draft:
     tone: str
     propensity: float
     choices: Mapping[str, int]  # role -> components that fitted
+    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # role -> component -> probability with which it was drawn
 
     @property
     def components(self) -> tuple[str, ...]:

@@ -1,16 +1,18 @@
 """The writer that always works: components of an approved library, chosen at random among those that fit, and logged.
 
-Hook x benefit x offer x proof x call to action x tone. No key, no download. For each role the choice is uniform over the
-components whose facts are known and whose text still fits the channel, given what was chosen before; the product of these
-probabilities is the propensity of the wording. The choice is a hash of seed, decision, role and component, so the same decision
-is worded alike again, and a component that drops out changes nothing but itself.
+Hook x benefit x offer x proof x call to action x tone. No key, no download. For each role one of the components is drawn whose
+facts are known and whose text still fits the channel, given what was chosen before: uniformly, or by the chances that the brief's
+``chooser`` learned. The product of these probabilities is the propensity of the wording. The draw is a hash of seed, decision, role
+and component, so the same decision is worded alike again, and a component that drops out changes nothing but itself.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import inf, log1p
 
 from tradewind.compose.base import Block, Brief, Draft, Writer
 from tradewind.compose.facts import Facts
@@ -41,13 +43,16 @@ class Components(Writer):
         tones = [tone for tone in ((brief.tone,) if brief.tone else TONES) if pools.speak(tone)]
         if not tones:
             return f"no {brief.channel} text in {brief.locale} goes with the facts that are known"
-        tone = min(tones, key=lambda name: _draw(seed, brief.key, "tone", name))
+        shares: dict[str, Mapping[str, float]] = {"tone": _chances(brief, "tone", tones, ahead=[pools.ahead(tone) for tone in tones])}
+        tone = _drawn(shares["tone"], seed=seed, key=brief.key, role="tone")
         why = ""
         for room in rooms(brief.channel, facts):
             walk = _Walk(pools, brief, facts, tone, reason, seed, room)
             why = walk.run()
             if not why:
-                return Draft(tuple(walk.blocks), self.name, tone, walk.propensity / len(tones), {"tone": len(tones), **walk.choices})
+                shares |= walk.shares
+                number = {role: len(among) for role, among in shares.items()}
+                return Draft(tuple(walk.blocks), self.name, tone, walk.propensity * shares["tone"][tone], number, shares)
         return why
 
 
@@ -83,6 +88,11 @@ class _Pools:
             self.known[key] = _fitting(self.library, self.channel, role, tone, self.facts.view(role, self.channel).has & asked)
         return self.known[key]
 
+    def ahead(self, tone: str) -> tuple[tuple[str, ...], ...]:
+        """Ids of what may follow in this tone, by role: what the choice of a tone is worth hangs on it."""
+        pools = (self.of(step.role, tone) for step in RECIPES[self.channel] if step.wanted(self.facts))
+        return tuple(tuple(c.id for c in pool) for pool in pools if pool)
+
     def speak(self, tone: str) -> bool:
         """Whether every role that must be filled has a component of this tone."""
         return all(self.of(step.role, tone) for step in RECIPES[self.channel] if not step.optional and step.wanted(self.facts))
@@ -104,7 +114,7 @@ class _Walk:
     said: dict[str, set[str]] = field(default_factory=dict)  # part -> slots: a condition is said where its offer stands
     share: bool = False  # whether a reduction in percent was named anywhere: its cap must follow
     families: set[str] = field(default_factory=set)
-    choices: dict[str, int] = field(default_factory=dict)
+    shares: dict[str, Mapping[str, float]] = field(default_factory=dict)  # role -> component -> probability
     sizes: dict[str, int] = field(default_factory=dict)
     propensity: float = 1.0
 
@@ -122,18 +132,21 @@ class _Walk:
             pool = [c for c in pool if not c.fallback] or pool
             pool = [c for c in pool if c.family not in self.families] or pool
             if pool:
-                self._take(step, min(pool, key=lambda c: _draw(self.seed, self.brief.key, step.role, c.id)), len(pool))
+                self._take(step, {c.id: c for c in pool})
             elif not step.optional:
                 return f"no {step.role} in {self.brief.locale} fits {self.brief.channel}"
         return ""
 
-    def _take(self, step: Step, chosen: Component, among: int) -> None:
+    def _take(self, step: Step, pool: Mapping[str, Component]) -> None:
+        shares = _chances(self.brief, step.role, tuple(pool))
+        name = _drawn(shares, seed=self.seed, key=self.brief.key, role=step.role)
+        chosen = pool[name]
         self.blocks.append(Block(step.role, chosen.template, chosen.id, chosen.needs))
         self.said.setdefault(step.part, set()).update(chosen.template.slots)
         self.share = self.share or "percent_off" in chosen.template.slots
         self.families |= {chosen.family} if chosen.family else set()
-        self.choices[step.role] = among
-        self.propensity /= among
+        self.shares[step.role] = shares
+        self.propensity *= shares[name]
         if step.part in self.left:
             self.left[step.part] -= self._size(chosen) + self.room.measure(self.pools.library.joiner)
 
@@ -170,9 +183,25 @@ def _fitting(library: Library, channel: str, role: str, tone: str, has: frozense
     return tuple(c for c in library.by_role.get((channel, role), ()) if c.fits(has, tone))
 
 
-def _draw(seed: int, key: str, role: str, name: str) -> bytes:
-    """A number that looks random and is the same for the same choice: the smallest wins, so each is as likely."""
-    return hashlib.blake2b(f"{seed}|{key}|{role}|{name}".encode(), digest_size=8).digest()
+def _chances(brief: Brief, role: str, names: Sequence[str], *, ahead: Sequence[tuple[tuple[str, ...], ...]] = ()) -> dict[str, float]:
+    """The probability of each of ``names``: alike, or as the brief's chooser learned."""
+    if brief.chooser is None:
+        return dict.fromkeys(names, 1 / len(names))
+    return dict(zip(names, brief.chooser.chances(role, names, ahead=ahead), strict=True))
+
+
+def _drawn(shares: Mapping[str, float], *, seed: int, key: str, role: str) -> str:
+    """An exponential race: each runs for -log(1 - u) / share, and the first to arrive is drawn with probability ``share``.
+
+    The luck u is a hash that looks random and is the same for the same choice. Where all shares are alike the smallest u wins.
+    """
+
+    def time(name: str) -> tuple[float, float]:
+        digest = hashlib.blake2b(f"{seed}|{key}|{role}|{name}".encode(), digest_size=8).digest()
+        luck = (int.from_bytes(digest) >> 11) / 2**53
+        return -log1p(-luck) / shares[name] if shares[name] > 0 else inf, luck
+
+    return min(shares, key=time)
 
 
 PLUGIN = Components

@@ -71,6 +71,7 @@ def headers(text: Text, *, seed: int, reason: Reason | None = None) -> dict[str,
     log = {
         "propensity": repr(text.draft.propensity),
         "choices": json.dumps(text.draft.choices, sort_keys=True),
+        "shares": json.dumps(text.draft.shares, sort_keys=True),
         "tone": text.draft.tone,
         "seed": str(seed),
     }
