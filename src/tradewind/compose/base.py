@@ -23,13 +23,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from tradewind.types import Reason
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from tradewind.compose.facts import Facts
     from tradewind.compose.template import Template
+    from tradewind.engine.home import Home
 
 UNSUBSCRIBE = "{{unsubscribe_url}}"  # deliver replaces it at hand-off; nothing else may look like a placeholder
 PARTS: Mapping[str, tuple[str, ...]] = {
@@ -61,6 +64,7 @@ class Brief:
     reason: Reason | None = None  # why this item: only allow-listed codes become words
     tone: str | None = None  # None: drawn
     chooser: Chooser | None = None  # None: all that fit are alike
+    segment: str | None = None  # a code that many share, such as "lapsing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,11 @@ class Writer(ABC):
     """Writes drafts. One file of this room per writer, named in ``PLUGIN``."""
 
     name: str
+
+    @classmethod
+    def open(cls, home: Home, *, now: datetime) -> Self:  # noqa: ARG003
+        """Return the writer of a shop, set up from its settings and its ledger; raises what is missing and how to get it."""
+        return cls()
 
     @abstractmethod
     def write(self, brief: Brief, *, facts: Facts, seed: int) -> Draft | str:

@@ -28,9 +28,12 @@ HEADLINES = frozenset({"percent_off", "amount_off", "offer_price"})
 
 
 class Components(Writer):
-    """Writes from the shipped library of the brief's language."""
+    """Writes from the shipped library of the brief's language, or from ``library``."""
 
     name = "components"
+
+    def __init__(self, library: Library | None = None) -> None:
+        self.library = library
 
     def write(self, brief: Brief, *, facts: Facts, seed: int) -> Draft | str:
         """Choose one component per role; see the module for how. A text says why when nothing can be said."""
@@ -38,7 +41,7 @@ class Components(Writer):
             raise unknown("channel", brief.channel, RECIPES)
         if "offer" in facts.flags and facts.has.isdisjoint(HEADLINES):
             return "the offer cannot be put into words"
-        library, reason = load(brief.locale), reason_kind(brief.reason, facts)
+        library, reason = self.library or load(brief.locale), reason_kind(brief.reason, facts)
         pools = _Pools(library, brief.channel, facts)
         tones = [tone for tone in ((brief.tone,) if brief.tone else TONES) if pools.speak(tone)]
         if not tones:

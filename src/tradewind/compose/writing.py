@@ -42,12 +42,24 @@ def write(brief: Brief, *, facts: Facts, seed: int, at: datetime, writer: Writer
     """Write one text for the moment ``at`` of sending.
 
     Facts that are expired then are left out; names that the guard refuses are left out; a template that the guard refuses,
-    and a finished text that it refuses, is withheld with its first verdict as the reason.
+    and a finished text that it refuses, is withheld with its first verdict as the reason. Where ``writer`` has no text that stands,
+    ``components`` writes it, and the facts' ``fallbacks`` say why.
     """
-    writer, guard = writer or Components(), guard or Guard()
+    guard = guard or Guard()
     facts, vetted = guard.vet(facts.fresh(at))
     if "shop" not in facts.facts:
         return Text({}, None, facts, vetted, "the shop's name is missing or cannot be said")
+    last = Components()
+    if writer is not None:
+        text = _written(writer, brief, facts=facts, vetted=vetted, seed=seed, guard=guard)
+        if not text.withheld or writer.name == last.name:
+            return text
+        facts = facts.noting([f"{writer.name}: {text.withheld.partition(' (')[0]} -> {last.name}"])
+    return _written(last, brief, facts=facts, vetted=vetted, seed=seed, guard=guard)
+
+
+def _written(writer: Writer, brief: Brief, *, facts: Facts, vetted: tuple[Verdict, ...], seed: int, guard: Guard) -> Text:
+    """The text of one writer, checked."""
     draft = writer.write(brief, facts=facts, seed=seed)
     if isinstance(draft, str):
         return Text({}, None, facts, vetted, draft)
