@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.simulate import people as folk
-from tradewind.simulate import season
+from tradewind.simulate import season, wording
 from tradewind.simulate.contacts import Contacts
 from tradewind.simulate.people import People
 from tradewind.simulate.shelf import Cut, Shelf
@@ -84,7 +84,8 @@ def chances(people: People, window: Window, contacts: Contacts, *, tired: Floats
 
     off, back = by_deal("off"), by_deal("back")
     pull = 1 - np.exp(-off / mean(shelf.value, averages.own_value) / DEPTH)
-    clicked = np.clip(people.click[row] * (0.45 + 0.55 * like) * (1 + people.lure[row] * pull), 0, 0.95)
+    words = wording.factor(people, row, contacts, seed=window.seed)
+    clicked = np.clip(people.click[row] * (0.45 + 0.55 * like) * (1 + people.lure[row] * pull) * words, 0, 0.95)
     buy = people.pull[row] * (0.3 + 0.7 * like) + people.slope[row] * pull * (0.4 + 0.6 * like)
     reach = 1 - np.exp(-np.maximum(window.hours - contacts.x - LAG, 0) / DELAY)
     available = np.where(named, shelf.open[contacts.item], True)

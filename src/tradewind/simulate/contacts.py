@@ -26,6 +26,9 @@ class Contacts:
     deals: tuple[Deal, ...]
     decision: list[str]  # by ``source``
     offer: list[str | None]  # by ``source``
+    words: Ints | None = None  # index into ``wordings``, -1: not told; None: of no message
+    wordings: tuple[tuple[int, ...], ...] = ()  # numbers of what a text is like
+    copy: float = 0.0  # how much customers care
 
     def __len__(self) -> int:
         return len(self.customer)
@@ -44,6 +47,9 @@ class Contacts:
             deals=self.deals,
             decision=self.decision,
             offer=self.offer,
+            words=None if self.words is None else self.words[cut],
+            wordings=self.wordings,
+            copy=self.copy,
         )
 
     def ordinal(self) -> Ints:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tradewind import schema
 from tradewind.errors import InputError, did_you_mean
-from tradewind.simulate import behaviour, deals, history, rng
+from tradewind.simulate import behaviour, deals, history, rng, wording
 from tradewind.simulate import orders as buying
 from tradewind.simulate.contacts import Contacts
 from tradewind.simulate.events import Log
@@ -39,8 +39,8 @@ CONTACTS = pa.schema(
 def respond(world: World, contacts: pa.Table, *, start: datetime, days: int, seed: int, browse: bool = True) -> pa.Table:
     """Draw the behaviour of all customers in ``days`` days from ``start`` as rows of ``schema.EVENTS``, in order of time.
 
-    ``contacts`` (columns of ``CONTACTS``) are messages that were really delivered. A customer who gets none behaves byte for
-    byte as without ``contacts``. Events that came through a message carry its ``decision_id``; a purchase does where it used
+    ``contacts`` (columns of ``CONTACTS``, and ``copy`` where the words are told: :mod:`tradewind.simulate.wording`) are messages that
+    were really delivered. A customer who gets none behaves byte for byte as without ``contacts``. Events that came through a message carry its ``decision_id``; a purchase does where it used
     the coupon, was caused, or was the first one within 72 hours of a click (which is not the same as being caused).
     ``browse=False`` leaves out sessions without an order. All rows say ``source="simulated"``.
 
@@ -75,6 +75,7 @@ def respond_by_chunk(world: World, contacts: pa.Table, *, start: datetime, days:
 
 def read_contacts(world: World, table: pa.Table, window: Window) -> Contacts:
     """Check delivered messages and turn them into arrays, sorted by customer and time."""
+    words, wordings = wording.parse(table["copy"]) if "copy" in table.column_names else (None, ())
     table = schema.conform(table.select([name for name in CONTACTS.names if name in table.column_names]), CONTACTS)
     customer = numbers(world, table["customer"])
     x = _hours(table["send_at"], window)
@@ -93,6 +94,9 @@ def read_contacts(world: World, table: pa.Table, window: Window) -> Contacts:
         deals=tuple(deals.parse(kind, terms) for kind, terms in kinds),
         decision=table["decision_id"].to_pylist(),
         offer=table["offer"].to_pylist(),
+        words=None if words is None else words[order],
+        wordings=wordings,
+        copy=world.copy,
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # What a stream is for: the first number of its path.
-CATALOGUE, PEOPLE, ORGANIC, BROWSE, ANSWER, MAILING, DIRT = range(7)
+CATALOGUE, PEOPLE, ORGANIC, BROWSE, ANSWER, MAILING, DIRT, COPY = range(8)
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)

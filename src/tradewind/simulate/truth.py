@@ -110,7 +110,7 @@ def _prices(costs: Mapping[str, float] | None) -> Floats:
 
 
 def _cut(contacts: Contacts, which: NDArray[np.int64]) -> Contacts:
-    names = ("source", "customer", "x", "channel", "item", "deal")
+    names = ("source", "customer", "x", "channel", "item", "deal") + (() if contacts.words is None else ("words",))
     return replace(contacts, **{name: getattr(contacts, name)[which] for name in names})
 
 

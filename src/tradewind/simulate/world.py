@@ -41,7 +41,8 @@ class World:
     """A simulated shop. Make one with :meth:`make`; nothing in it changes, :meth:`after` returns the next state.
 
     ``effects`` scales what messages cause: 1 the world as documented, 0 the indifferent world in which no message causes
-    or prevents an order (coupons are still used by people who would have bought anyway).
+    or prevents an order (coupons are still used by people who would have bought anyway). ``copy`` scales how much the words of a
+    message change who clicks it (:mod:`tradewind.simulate.wording`); 0 is the world to which all words are alike.
     """
 
     customers: int
@@ -51,10 +52,11 @@ class World:
     start: date
     days: int
     effects: float = 1.0
+    copy: float = 0.0
     past: Past = field(default_factory=Past.empty, compare=False, repr=False)  # contacts since the end of the history
 
     @classmethod
-    def make(cls, size: str | int, *, seed: int, start: date, days: int, effects: float = 1.0) -> World:
+    def make(cls, size: str | int, *, seed: int, start: date, days: int, effects: float = 1.0, copy: float = 0.0) -> World:
         """Return the world of ``size`` ("tiny", "small", "medium", "large" or a number of customers) with a history of ``days`` days.
 
         Raises
@@ -66,8 +68,8 @@ class World:
             raise unknown("size of a simulated shop", size, SIZES)
         check(
             "World",
-            {"seed": seed, "days": days, "effects": effects},
-            {"seed": Number(0, 2**40, whole=True), "days": Number(7, 3650, whole=True), "effects": Number(0, 2)},
+            {"seed": seed, "days": days, "effects": effects, "copy": copy},
+            {"seed": Number(0, 2**40, whole=True), "days": Number(7, 3650, whole=True), "effects": Number(0, 2), "copy": Number(0, 5)},
         )
         if isinstance(size, str):
             customers, items, leaves = SIZES[size]
@@ -75,7 +77,7 @@ class World:
             check("World", {"size": size}, {"size": Number(2, 10**7, whole=True)})
             customers = size
             _, items, leaves = next((shape for shape in SIZES.values() if shape[0] >= size), SIZES["large"])
-        return cls(customers, items, leaves, seed, start.date() if isinstance(start, datetime) else start, days, effects)
+        return cls(customers, items, leaves, seed, start.date() if isinstance(start, datetime) else start, days, effects, copy)
 
     @property
     def began(self) -> datetime:
@@ -158,6 +160,7 @@ class World:
             "start": self.start.isoformat(),
             "days": self.days,
             "effects": self.effects,
+            "copy": self.copy,
             "contacted": self.past.customer.tolist(),
             "contacted_hour": self.past.hour.tolist(),
         }
@@ -180,7 +183,9 @@ class World:
             raise InputError(f'"{path}" is no saved world of format {FORMAT}. Save it again with this version.')
         past = Past(np.array(values["contacted"], dtype=np.int64), np.array(values["contacted_hour"], dtype=np.float64))
         names = ("customers", "items", "leaves", "seed", "days", "effects")
-        return cls(**{name: values[name] for name in names}, start=date.fromisoformat(values["start"]), past=past)
+        return cls(
+            **{name: values[name] for name in names}, copy=values.get("copy", 0.0), start=date.fromisoformat(values["start"]), past=past
+        )
 
 
 @lru_cache(maxsize=2)
