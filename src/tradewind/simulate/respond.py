@@ -40,8 +40,9 @@ def respond(world: World, contacts: pa.Table, *, start: datetime, days: int, see
     """Draw the behaviour of all customers in ``days`` days from ``start`` as rows of ``schema.EVENTS``, in order of time.
 
     ``contacts`` (columns of ``CONTACTS``, and ``copy`` where the words are told: :mod:`tradewind.simulate.wording`) are messages that
-    were really delivered. A customer who gets none behaves byte for byte as without ``contacts``. Events that came through a message carry its ``decision_id``; a purchase does where it used
-    the coupon, was caused, or was the first one within 72 hours of a click (which is not the same as being caused).
+    were really delivered. A customer who gets none behaves byte for byte as without ``contacts``. Events that came through a message
+    carry its ``decision_id``; a purchase does where it used the coupon, was caused, or was the first one within 72 hours of a click
+    (which is not the same as being caused).
     ``browse=False`` leaves out sessions without an order. All rows say ``source="simulated"``.
 
     Raises
