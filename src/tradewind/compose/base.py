@@ -47,11 +47,8 @@ BLOCK, WARN, EXEMPT = "block", "warn", "exempt"
 class Chooser(Protocol):
     """Says with which probability each of the components that fit is to be chosen. Made for one message; docs/copy_learning.md."""
 
-    def chances(self, role: str, names: Sequence[str], *, ahead: Sequence[tuple[tuple[str, ...], ...]] = ()) -> Sequence[float]:
-        """Return one probability per name, summing to one.
-
-        ``role`` is a component's, or ``tone``; then ``ahead`` holds for each tone the ids that may follow it, by role.
-        """
+    def chances(self, role: str, names: Sequence[str]) -> Sequence[float]:
+        """Return one probability per name, summing to one. ``role`` is a component's, whose ids are named, or "tone"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class Components(Writer):
         tones = [tone for tone in ((brief.tone,) if brief.tone else TONES) if pools.speak(tone)]
         if not tones:
             return f"no {brief.channel} text in {brief.locale} goes with the facts that are known"
-        shares: dict[str, Mapping[str, float]] = {"tone": _chances(brief, "tone", tones, ahead=[pools.ahead(tone) for tone in tones])}
+        shares: dict[str, Mapping[str, float]] = {"tone": _chances(brief, "tone", tones)}
         tone = _drawn(shares["tone"], seed=seed, key=brief.key, role="tone")
         why = ""
         for room in rooms(brief.channel, facts):
@@ -90,11 +90,6 @@ class _Pools:
             asked = self.library.asked.get((self.channel, role), frozenset())
             self.known[key] = _fitting(self.library, self.channel, role, tone, self.facts.view(role, self.channel).has & asked)
         return self.known[key]
-
-    def ahead(self, tone: str) -> tuple[tuple[str, ...], ...]:
-        """Ids of what may follow in this tone, by role: what the choice of a tone is worth hangs on it."""
-        pools = (self.of(step.role, tone) for step in RECIPES[self.channel] if step.wanted(self.facts))
-        return tuple(tuple(c.id for c in pool) for pool in pools if pool)
 
     def speak(self, tone: str) -> bool:
         """Whether every role that must be filled has a component of this tone."""
@@ -186,11 +181,11 @@ def _fitting(library: Library, channel: str, role: str, tone: str, has: frozense
     return tuple(c for c in library.by_role.get((channel, role), ()) if c.fits(has, tone))
 
 
-def _chances(brief: Brief, role: str, names: Sequence[str], *, ahead: Sequence[tuple[tuple[str, ...], ...]] = ()) -> dict[str, float]:
+def _chances(brief: Brief, role: str, names: Sequence[str]) -> dict[str, float]:
     """The probability of each of ``names``: alike, or as the brief's chooser learned."""
     if brief.chooser is None:
         return dict.fromkeys(names, 1 / len(names))
-    return dict(zip(names, brief.chooser.chances(role, names, ahead=ahead), strict=True))
+    return dict(zip(names, brief.chooser.chances(role, names), strict=True))
 
 
 def _drawn(shares: Mapping[str, float], *, seed: int, key: str, role: str) -> str:

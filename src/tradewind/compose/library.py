@@ -19,7 +19,7 @@ ROLES = (
     "optout", "sign", "title",
 )  # fmt: skip
 _FILES = {"zh-CN": "zh_cn", "en": "en"}
-_KEYS = {"id", "role", "tone", "channels", "text", "when", "without", "reasons", "family", "claims", "fallback"}
+_KEYS = {"id", "role", "tone", "channels", "text", "when", "without", "reasons", "family", "claims", "fallback", "tags"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Component:
     family: str | None
     fallback: bool  # taken only when nothing else fits
     claims: tuple[str, ...]
+    tags: tuple[str, ...] = ()  # what it is like beyond what its text shows, such as "curious": learning shares across it
 
     def fits(self, has: frozenset[str], tone: str) -> bool:
         """Whether its facts are known, those that it excludes are not, and its tone goes with ``tone``."""
@@ -116,6 +117,7 @@ def _component(row: Mapping[str, Any], locale: str) -> Component:
     return Component(
         row["id"], row["role"], locale, row["tone"], frozenset(row["channels"]), template, frozenset(template.slots) | when, without,
         reasons, row.get("family"), bool(row.get("fallback", False)), tuple(row.get("claims", ())),
+        tuple(row.get("tags", ())),
     )  # fmt: skip
 
 
