@@ -108,6 +108,10 @@ class Shop:
             report = collect(self.home, source, mapping=mapping, now=self.now(), progress=progress)
         if any(count.table == "events" for count in report.counts):  # also after a load that is done: it may have been killed here
             withdraw_from_log(self.home)
+        if any(count.table == "items" for count in report.counts):
+            from tradewind.compose.pricelog import note
+
+            note(self.home, now=self.now())
         return report
 
     # -- learn --------------------------------------------------------------------------------------------------------

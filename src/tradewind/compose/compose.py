@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from tradewind.compose import locales
 from tradewind.compose.base import Brief
 from tradewind.compose.facts import FRESH, Facts, Storefront, gather, unsellable
 from tradewind.compose.guard import Guard
+from tradewind.compose.markets import Market
 from tradewind.compose.material import Material
 from tradewind.compose.writing import Refreshed, Text, preview, refresh, renew, write
 from tradewind.decide.commit import settle
@@ -158,7 +159,7 @@ class _Run:
     fallbacks: Counter[str] = field(default_factory=Counter)
     written: Counter[str] = field(default_factory=Counter)
     samples: list[Message] = field(default_factory=list)
-    known: dict[tuple[str | None, str | None, str, str | None], Facts] = field(default_factory=dict)
+    known: dict[tuple[str | None, str | None, str, str | None, Market], Facts] = field(default_factory=dict)
 
     def all(self, plan_id: str) -> Composed:
         """Take up the planned rows chunk by chunk."""
@@ -248,18 +249,20 @@ class _Run:
         return home, (f"locale: unknown, {home} used",)
 
     def _facts(self, told: Mapping[str, Any], locale: str) -> Facts:
-        key = (told["item"], told["offer"], locale, told["zone"])
+        market = self.material.markets.of(told["locale"])
+        key = (told["item"], told["offer"], locale, told["zone"], market)
         if key not in self.known:
             if len(self.known) > 50_000:
                 self.known.clear()
             self.known[key] = gather(
                 self.material.items.get(told["item"]),
                 offer=self.material.offers.get(told["offer"]),
-                store=self.store,
+                store=replace(self.store, market=market, rates=self.material.markets.rates),
                 locale=locale,
                 zone=told["zone"],
                 at=self.now,
                 proof=self.material.proofs.get(told["item"]),
+                history=self.material.histories.get(told["item"] or ""),
             )
         return self.known[key]
 

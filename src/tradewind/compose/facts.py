@@ -6,18 +6,20 @@ they follow from the list price and the offer's terms through ``decide/offers``.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from tradewind.compose import clean, locales
+from tradewind.compose.fact import FRESH, LONG, NARROW, Fact, Facts
+from tradewind.compose.markets import ANYWHERE, DOWN, NEAREST, UP, Market, Rate, rate
+from tradewind.compose.prices import BASES, History, reference
 from tradewind.compose.template import SLOTS, Slot
 from tradewind.errors import InputError
 from tradewind.types import Offer
@@ -25,14 +27,14 @@ from tradewind.types import Offer
 if TYPE_CHECKING:
     from tradewind.decide.offers.base import OfferKind
 
-FRESH = timedelta(hours=72)  # how long a catalogue fact may be used without looking again
+__all__ = ["FLAGS", "FRESH", "LONG", "MIN_REVIEWS", "NARROW", "Fact", "Facts", "Proof", "Storefront", "gather", "sensitive", "unsellable"]
 STOCK_FRESH = timedelta(hours=2)
 LOW_STOCK = 5  # pieces
-LONG, NARROW = 72, 38  # columns of a name in e-mails and cards; in subject lines, push and SMS
 PROBE = 10_000  # minor units, to ask an offer kind what it takes off when no item is given
 MIN_REVIEWS, MIN_RATING = 20, Decimal("4.0")  # below this support a rating is no proof
+MIN_PRAISE, MIN_PRAISED = 10, Decimal("0.8")  # an aspect is named from so many who praise it, and from this share of those who name it
 PERKS = ("free_shipping", "points", "bundle")  # kinds that cost money and lower no price
-FLAGS = frozenset({"item", "offer", "whole_shop", "scoped", "perk", "free_shipping", "in_stock", "low_stock", "sensitive"})
+FLAGS = frozenset({"item", "offer", "whole_shop", "scoped", "perk", "free_shipping", "in_stock", "low_stock", "sensitive", *BASES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,111 +45,26 @@ class Storefront:
     currency: str | None = None  # ISO 4217, for items that have none of their own
     url: str | None = None
     zone: str = "UTC"  # for customers whose zone is unknown
+    market: Market = ANYWHERE  # of the customer
+    rates: tuple[Rate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
-    """What reviews say of an item: the mean of ``count`` ratings from 1 to 5."""
+class Aspect:
+    """How often reviews name an aspect of an item (a code of ``locales.toml``), and how often they praise it."""
 
-    rating: Decimal
+    code: str
+    praised: int
     count: int
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """One fact: its value for programs, its text for people, where it is from and until when it may be said."""
+class Proof:
+    """What reviews say of an item: the mean of ``count`` ratings from 1 to 5, and aspects where the log has them."""
 
-    name: str
-    kind: Slot
-    value: Any
-    text: str
-    source: str
-    at: datetime
-    expires_at: datetime
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Facts by name for one language, zone and moment. Two objects that would print alike have the same ``hash``."""
-
-    locale: str
-    at: datetime
-    facts: Mapping[str, Fact]
-    flags: frozenset[str] = frozenset()
-    ends_at: datetime | None = None  # after this moment nothing of it holds: the offer or the item is gone
-    fallbacks: tuple[str, ...] = ()  # what had to be replaced or left out, and why
-
-    @cached_property
-    def texts(self) -> dict[str, str]:
-        """Text of each fact."""
-        return {name: fact.text for name, fact in self.facts.items()}
-
-    @cached_property
-    def by_length(self) -> tuple[str, ...]:
-        """Texts of all facts, long and narrow, the longest first."""
-        facts = (*self.facts.values(), *self.narrow.facts.values())
-        return tuple(sorted({fact.text for fact in facts if fact.kind is not Slot.FLAG}, key=len, reverse=True))
-
-    @cached_property
-    def has(self) -> frozenset[str]:
-        """Names of facts and flags: what a component may need. A brand that the title names already is not said again."""
-        known = frozenset(self.facts) | self.flags
-        texts = self.texts
-        twice = "brand" in texts and "title" in texts and texts["brand"].casefold() in texts["title"].casefold()
-        return known - {"brand"} if twice else known
-
-    @cached_property
-    def hash(self) -> str:
-        """SHA-256 over language, names, types, values and texts, flags included; the moment of looking is not part of it."""
-        rows = [(name, fact.kind, str(fact.value), fact.text) for name, fact in sorted(self.facts.items())]
-        return hashlib.sha256(json.dumps([self.locale, rows, sorted(self.flags)]).encode()).hexdigest()
-
-    @cached_property
-    def narrow(self) -> Facts:
-        """The same facts with names cut to ``NARROW``; a name that cannot be cut is left out."""
-        facts = {}
-        for name, fact in self.facts.items():
-            text = clean.shorten(fact.text, NARROW, self.ellipsis) if fact.kind is Slot.NAME else fact.text
-            if text:
-                facts[name] = fact if text == fact.text else replace(fact, text=text)
-        return self if facts == self.facts else replace(self, facts=facts)
-
-    def view(self, role: str, channel: str) -> Facts:
-        """The facts as a role of a channel writes them."""
-        return self.narrow if channel in ("push", "sms") or role in ("subject", "preheader") else self
-
-    def fresh(self, now: datetime) -> Facts:
-        """Drop what has expired at ``now``."""
-        gone = [name for name, fact in self.facts.items() if fact.expires_at <= now]
-        return self.without(gone, why="expired") if gone else self
-
-    def without(self, names: Iterable[str], *, why: str) -> Facts:
-        """Drop facts (and the stock flags with ``stock``) and note it in ``fallbacks``."""
-        gone = sorted(set(names) & set(self.facts))
-        flags = self.flags - {"in_stock", "low_stock"} if "stock" in gone else self.flags
-        kept = {name: fact for name, fact in self.facts.items() if name not in gone}
-        notes = (f"{name}: {why}" for name in gone if name != "stock")  # soon out of date, and nothing waits for it
-        return replace(self, facts=kept, flags=flags, fallbacks=(*self.fallbacks, *notes))
-
-    def with_anchor(self, item: Mapping[str, Any]) -> Facts:
-        """Add the name of the item (a row of ``schema.ITEMS``) that a reason speaks of."""
-        for column in ("title_zh" if self.locale == "zh-CN" else "title_en", "title"):
-            text = clean.shorten(clean.name(item.get(column)) or "", LONG, self.ellipsis)
-            if text:
-                fact = Fact("anchor", Slot.NAME, item[column], text, f"items.{column}", self.at, self.at + FRESH)
-                return replace(self, facts={**self.facts, "anchor": fact})
-        return self
-
-    def noting(self, notes: Iterable[str]) -> Facts:
-        """Add to ``fallbacks``."""
-        notes = tuple(notes)
-        return replace(self, fallbacks=(*self.fallbacks, *notes)) if notes else self
-
-    @property
-    def ellipsis(self) -> str:
-        """The mark of a cut name."""
-        text: str = locales.data("locales")[self.locale]["ellipsis"]
-        return text
+    rating: Decimal
+    count: int
+    aspects: tuple[Aspect, ...] = ()
 
 
 def gather(  # one builder, so that a fact's value, text, source and expiry are made in one place
@@ -159,11 +76,12 @@ def gather(  # one builder, so that a fact's value, text, source and expiry are 
     zone: str | None,
     at: datetime,
     proof: Proof | None = None,
+    history: History | None = None,
 ) -> Facts:
     """Collect what may be said at ``at`` about ``item`` (a row of ``schema.ITEMS``) and ``offer``.
 
     ``zone`` is the customer's IANA zone; an unknown one falls back to the store's. Missing, impossible or unreadable
-    values are simply no facts.
+    values are simply no facts. ``history``: the item's prices, from which a reference price may follow.
 
     Raises
     ------
@@ -173,17 +91,19 @@ def gather(  # one builder, so that a fact's value, text, source and expiry are 
     if locale not in locales.LOCALES:
         raise InputError(f'compose: there are no texts in "{locale}". Allowed: {", ".join(locales.LOCALES)}.')
     at = at.astimezone(UTC)
-    build = _Build(locale, at)
+    build = _Build(locale, at, store)
     build.name("shop", store.name, "settings.name")
     if item is not None:
         build.flags.add("item")
         build.item(item)
     if store.url:
         build.add("link", store.url, link(store.url, None if item is None else str(item["item"])), "settings", at + FRESH)
-    price = build.price(item, store.currency)
+    own = (item or {}).get("currency") or store.currency
+    price = build.price(item, own)
+    if price is not None and history is not None and store.market.prices is not None:
+        build.reference(store.market.prices, history, price, own)
     if offer is not None:
-        own = (item or {}).get("currency")
-        foreign = own is not None and store.currency is not None and own != store.currency
+        foreign = store.currency is not None and own != store.currency
         build.offer(offer, None if foreign else price, store.currency or own)
         if offer.ends_at is not None:
             place = locales.zone(zone) or locales.zone(store.zone) or locales.UTC_ZONE
@@ -191,9 +111,8 @@ def gather(  # one builder, so that a fact's value, text, source and expiry are 
                 build.fallbacks.append(f"zone: unknown, {place.key} used")
             text = locales.deadline(offer.ends_at, place=place, now=at, locale=locale)
             build.add("deadline", offer.ends_at, text, "offers.ends_at", offer.ends_at)
-    if proof is not None and proof.count >= MIN_REVIEWS and proof.rating >= MIN_RATING:
-        build.add("rating", proof.rating, locales.rating(proof.rating, locale), "events.rating", at + FRESH)
-        build.add("reviews", proof.count, f"{proof.count:,}", "events.rating", at + FRESH)
+    if proof is not None:
+        build.proof(proof)
     ends = [t for t in (offer.ends_at if offer else None, (item or {}).get("available_until")) if t is not None]
     return Facts(locale, at, build.facts, frozenset(build.flags), min(ends, default=None), tuple(build.fallbacks))
 
@@ -249,8 +168,8 @@ def _sensitive() -> re.Pattern[str]:
 class _Build:
     """Facts in the making."""
 
-    def __init__(self, locale: str, at: datetime) -> None:
-        self.locale, self.at = locale, at
+    def __init__(self, locale: str, at: datetime, store: Storefront) -> None:
+        self.locale, self.at, self.store = locale, at, store
         self.facts: dict[str, Fact] = {}
         self.flags: set[str] = set()
         self.fallbacks: list[str] = []
@@ -300,17 +219,73 @@ class _Build:
                 self.add("feature", (key, value), text, f"items.attributes.{key}", self.at + FRESH)
                 return
 
+    def proof(self, proof: Proof) -> None:
+        until = self.at + FRESH
+        if proof.count >= MIN_REVIEWS and proof.rating >= MIN_RATING:
+            self.add("rating", proof.rating, locales.rating(proof.rating, self.locale), "events.rating", until)
+            self.add("reviews", proof.count, f"{proof.count:,}", "events.rating", until)
+        words = locales.data("locales")[self.locale]["aspects"]
+        good = [a for a in proof.aspects if a.code in words and a.praised >= MIN_PRAISE and a.praised >= MIN_PRAISED * a.count]
+        best = max(good, key=lambda aspect: (aspect.praised, aspect.code), default=None)
+        if best is not None:
+            self.add("aspect", best.code, words[best.code], "events.context.aspects", until)
+            self.add("aspect_reviews", best.praised, f"{best.praised:,}", "events.context.aspects", until)
+
+    def money(self, amount: int, currency: str | None, what: str, *, rounding: str = NEAREST) -> tuple[int, str, datetime] | None:
+        """Return an amount as the customer pays it, its text, and until when; None (and a note) when there is no way to say it."""
+        target, until = self.store.market.currency or currency, self.at + FRESH
+        if target != currency and currency is not None and target is not None:
+            held = rate(self.store.rates, currency, target, at=self.at)
+            if held is None:
+                self._cannot(f"{what}: no rate {currency} to {target} that holds now")
+                return None
+            amount, until = held.convert(amount, rounding=rounding), min(until, held.until)
+        text = locales.money(amount, target, self.locale)
+        if text is None:
+            self._cannot(f"{what}: no way to write {target or 'an amount without currency'}")
+            return None
+        return amount, text, until
+
     def price(self, item: Mapping[str, Any] | None, currency: str | None) -> int | None:
+        """Add the list price and return it in the item's own currency."""
         price = item.get("price") if item is not None else None
         if price is None or price <= 0:
             return None
-        code = (item or {}).get("currency") or currency
-        text = locales.money(price, code, self.locale)
-        if text is None:
-            self.fallbacks.append(f"price: no way to write {code or 'a price without currency'}")
+        said = self.money(price, currency, "price")
+        if said is None or said[0] <= 0:  # a price that a rate rounds to nothing is none
             return None
-        self.add("price", price, text, "items.price", self.at + FRESH)
+        self.add("price", said[0], said[1], "items.price", said[2])
         return int(price)
+
+    def reference(self, law: str, history: History, price: int, currency: str | None) -> None:
+        """Add the reference price of a reduction, and what follows from it."""
+        found = (
+            reference(law, history, price=price, now=self.at)
+            if history.currency == currency
+            else "the price history is in another currency"
+        )
+        if isinstance(found, str):
+            return
+        before, now = self.money(found.amount, currency, "reference"), self.money(price, currency, "reference")
+        if before is None or now is None or before[0] <= now[0]:
+            return
+        until, source = min(found.until, before[2]), f"prices.{found.basis} before {found.since.date().isoformat()}"
+        self.flags.add(found.basis)
+        self.add("reference", before[0], before[1], source, until)
+        self.add("reduction_amount", before[0] - now[0], locales.money(before[0] - now[0], self.pays(currency), self.locale), source, until)
+        if found.days:
+            self.add("reference_days", found.days, str(found.days), source, until)
+        share = Decimal((found.amount - price) * 100 // found.amount)
+        if share > 0:
+            self.add("reduction", share, locales.percent_off(share, self.locale), source, until)
+
+    def pays(self, currency: str | None) -> str | None:
+        """The currency of the customer."""
+        return self.store.market.currency or currency
+
+    def _cannot(self, why: str) -> None:
+        if why not in self.fallbacks:
+            self.fallbacks.append(why)
 
     def offer(self, offer: Offer, price: int | None, currency: str | None) -> None:
         kind, terms = _kind(offer), offer.terms
@@ -324,26 +299,42 @@ class _Build:
             return  # the recommendation itself is the offer
         self.flags.add("offer")
         self.flags.add("whole_shop" if offer.items is None else "scoped")
-        if (threshold or cap or "fixed" in terms) and locales.money(PROBE, currency, self.locale) is None:
-            self.fallbacks.append(f"offer: no way to write {currency or 'amounts without currency'}")
+        if (threshold or cap or "fixed" in terms) and self.money(PROBE, currency, "offer") is None:
             return
         source, until = f"offers.terms of {offer.offer}", offer.ends_at or self.at + FRESH
         # A headline is said only when the kind's own arithmetic agrees with it.
         percent, fixed = terms.get("percent"), terms.get("fixed")
+        share = percent is not None and 0 < percent < 100 and taken == min(_percent_of(probe, percent), cap or probe)
         amounts = {"threshold": threshold, "cap": cap}
-        if percent is not None and 0 < percent < 100 and taken == min(_percent_of(probe, percent), cap or probe):
-            share = Decimal(round(percent * 100)) / 100
-            self.add("percent_off", share, locales.percent_off(share, self.locale), source, until)
-        elif fixed is not None and taken == min(fixed, cap or fixed, probe):
+        if not share and fixed is not None and taken == min(fixed, cap or fixed, probe):
             amounts = {"threshold": threshold, "amount_off": taken}  # a fixed amount is its own cap
-        for name, value in amounts.items():
-            if value > 0:
-                self.add(name, value, locales.money(value, currency, self.locale), source, until)
+        if not self.amounts(amounts, currency, source, until):
+            return
+        if share and percent is not None:
+            reduction = Decimal(round(percent * 100)) / 100
+            self.add("percent_off", reduction, locales.percent_off(reduction, self.locale), source, until)
         saving = kind.discount(price, 1, terms) if price is not None else 0
         if price is not None and 0 < saving < price:
-            until = min(until, self.at + FRESH)
-            self.add("saving", saving, locales.money(saving, currency, self.locale), source, until)
-            self.add("offer_price", price - saving, locales.money(price - saving, currency, self.locale), source, until)
+            whole, less = self.money(price, currency, "offer"), self.money(price - saving, currency, "offer")
+            if whole is not None and less is not None and 0 < less[0] < whole[0]:
+                until = min(until, less[2])
+                self.add("saving", whole[0] - less[0], locales.money(whole[0] - less[0], self.pays(currency), self.locale), source, until)
+                self.add("offer_price", less[0], less[1], source, until)
+
+    def amounts(self, amounts: Mapping[str, int], currency: str | None, source: str, until: datetime) -> bool:
+        """Add amounts of the terms, all or none; converted, what must be spent is rounded up, what is given down."""
+        found = {}
+        for name, value in amounts.items():
+            if value <= 0:
+                continue
+            said = self.money(value, currency, "offer", rounding=UP if name in ("threshold", "perk_from") else DOWN)
+            if said is None or said[0] <= 0:
+                self._cannot(f"offer: no way to say its {name}")
+                return False
+            found[name] = said
+        for name, (value, text, holds) in found.items():
+            self.add(name, value, text, source, until if self.pays(currency) == currency else min(until, holds))
+        return True
 
     def perk(self, offer: Offer, currency: str | None) -> None:
         """What an order brings that is no lower price of one item: free shipping, points, a bundle."""
@@ -353,10 +344,9 @@ class _Build:
                 f'compose: there are no words for an offer of kind "{offer.kind}". Allowed: coupon, product, {", ".join(PERKS)}.'
             )
         source, until = f"offers.terms of {offer.offer}", offer.ends_at or self.at + FRESH
+        if not self.amounts({"perk_from": kind.threshold(terms), "bundle_amount": int(terms.get("fixed", 0))}, currency, source, until):
+            return
         self.flags.add("perk")
-        for name, value in (("perk_from", kind.threshold(terms)), ("bundle_amount", int(terms.get("fixed", 0)))):
-            if value > 0:
-                self.add(name, value, locales.money(value, currency, self.locale), source, until)
         if offer.kind == "free_shipping":
             self.flags.add("free_shipping")
         if offer.kind == "points":

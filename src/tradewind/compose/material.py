@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tradewind.compose import locales
 from tradewind.compose.components import ANCHORED, wording
-from tradewind.compose.facts import MIN_REVIEWS, Proof, sensitive
+from tradewind.compose.facts import MIN_PRAISE, MIN_REVIEWS, Aspect, Proof, sensitive
+from tradewind.compose.markets import Markets, load
+from tradewind.compose.pricelog import histories
+from tradewind.compose.prices import History
 from tradewind.decide.read import read_offers
 from tradewind.schema import Kind
 from tradewind.types import NOTHING, Offer, Reason, utc
@@ -37,11 +42,13 @@ class Material:
     items: Mapping[str | None, Mapping[str, Any]]
     offers: Mapping[str | None, Offer]
     proofs: Mapping[str | None, Proof]
+    histories: Mapping[str, History]
+    markets: Markets
 
     @classmethod
     def read(cls, home: Home, plan: Plan, *, offers: Sequence[Offer] | None, now: datetime) -> Material:
         """Read what the plan needs; terms are the committed ones of the plan, scope and window are those of the tables."""
-        tables = home.tables
+        tables, markets = home.tables, load(home.root)
         decisions = _chosen(plan.table)
         customers = tables.to_arrow(tables.get("customers").select("customer", "locale", "zone")).combine_chunks()
         wanted = set(decisions["item"].to_pylist()) | {_anchor(reason) for reason in _reasons(decisions["reasons"].to_pylist())}
@@ -53,6 +60,8 @@ class Material:
             {row["item"]: row for row in rows},
             _offers(plan, (*read_offers(tables), *(offers or ())), decisions),
             _proofs(home, now),
+            {**histories(home, [i for i in wanted if i is not None], now=now)} if any(m.prices for m in markets.markets) else {},
+            markets,
         )
 
     def of(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -137,4 +146,29 @@ def _proofs(home: Home, now: datetime) -> dict[str | None, Proof]:
     rows = home.tables.to_arrow(sums).to_pylist()
     if any(row["low"] < 1 or row["high"] > 5 for row in rows):
         return {}
-    return {row["item"]: Proof(Decimal(repr(round(row["mean"], 4))), row["count"]) for row in rows if row["count"] >= MIN_REVIEWS}
+    praise = _aspects(home, now)
+    return {
+        row["item"]: Proof(Decimal(repr(round(row["mean"], 4))), row["count"], praise.get(row["item"], ()))
+        for row in rows
+        if row["count"] >= min(MIN_REVIEWS, MIN_PRAISE)
+    }
+
+
+def _aspects(home: Home, now: datetime) -> dict[str, tuple[Aspect, ...]]:
+    """Aspects that reviews name: ``{"aspects": {"fit": 1, "size": -1}}`` in the context of a review, codes of our list only."""
+    events = home.tables.events(as_of=now.astimezone(UTC))
+    told = events.filter((events.kind == Kind.REVIEW.value) & events.item.notnull() & events.context.contains('"aspects"'))
+    codes = locales.data("locales")["en"]["aspects"]
+    counts: dict[str, Counter[tuple[str, bool]]] = defaultdict(Counter)
+    for row in home.tables.to_arrow(told.select("item", "context")).to_pylist():
+        try:
+            found = json.loads(row["context"]).get("aspects")
+        except (ValueError, AttributeError):
+            continue  # a context that is no object holds no aspects
+        for code, sign in found.items() if isinstance(found, dict) else ():
+            if code in codes and sign in (1, -1):
+                counts[row["item"]][code, sign > 0] += 1
+    return {
+        item: tuple(Aspect(code, tally[code, True], tally[code, True] + tally[code, False]) for code in codes if tally[code, True])
+        for item, tally in counts.items()
+    }

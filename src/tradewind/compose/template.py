@@ -38,6 +38,10 @@ SLOTS: Mapping[str, Slot] = {
     "feature": Slot.NAME,  # one attribute with its label
     "anchor": Slot.NAME,  # the item that the reason speaks of
     "price": Slot.MONEY,  # list price
+    "reference": Slot.MONEY,  # the lawful price before a reduction, see ``prices``
+    "reduction": Slot.SHARE,  # of the list price against the reference, whole percent, rounded down
+    "reduction_amount": Slot.MONEY,
+    "reference_days": Slot.NUMBER,  # the window that the reference is the lowest of
     "offer_price": Slot.MONEY,  # list price less the offer's reduction
     "saving": Slot.MONEY,  # the reduction on this item
     "amount_off": Slot.MONEY,  # what the terms take off
@@ -52,6 +56,8 @@ SLOTS: Mapping[str, Slot] = {
     "deadline": Slot.DATE,
     "rating": Slot.NUMBER,
     "reviews": Slot.NUMBER,
+    "aspect": Slot.NAME,  # what reviews praise, a word of our own list
+    "aspect_reviews": Slot.NUMBER,  # how many speak well of it
     "link": Slot.LINK,
 }
 _SLOT = re.compile(r"\{([^{}]*)\}")
