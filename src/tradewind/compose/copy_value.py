@@ -47,7 +47,7 @@ def copy_value(rows: Sequence[Sent], policy: CopyPolicy | None, *, level: float 
     weight = mine / propensity
     effective = float(weight.sum() ** 2 / max((weight**2).sum(), 1e-300))
     clicked = np.array([float(row.clicked) for row in kept])
-    guess = _guesses(kept, clicked)
+    guess = guesses(kept, clicked)
     arms = policy_value.scores(
         clicked,
         np.ones(len(kept), dtype=np.int64),
@@ -76,7 +76,7 @@ def _uniform(_: str, names: Sequence[str]) -> Sequence[float]:
     return [1 / len(names)] * len(names)
 
 
-def _guesses(rows: Sequence[Sent], clicked: Values) -> Values:
+def guesses(rows: Sequence[Sent], clicked: Values) -> Values:
     """Click rate of each message's segment and channel in the half of the log that it does not belong to."""
     cell = {key: number for number, key in enumerate(dict.fromkeys((row.segment, row.channel) for row in rows))}
     place = np.array([cell[row.segment, row.channel] for row in rows])
