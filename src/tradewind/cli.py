@@ -193,11 +193,12 @@ def compose(
     shop: ShopUrl = ".",
     plan: PlanId = None,
     locale: Annotated[str | None, typer.Option("--locale", help="zh-CN or en for everybody; each customer's own when left out.")] = None,
+    writer: Annotated[str, typer.Option("--writer", help="components, chat, local or transformer (docs/writers.md).")] = "components",
     as_json: Json = False,
 ) -> None:
     """Write the messages of a plan; every number in every text is checked against the facts."""
     with _open(shop) as opened:
-        composed = opened.compose(opened.plan(plan), locale=locale)
+        composed = opened.compose(opened.plan(plan), locale=locale, writer=writer)
     _say(composed.to_json(), composed.to_text(), as_json=as_json)
 
 

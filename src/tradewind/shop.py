@@ -296,15 +296,20 @@ class Shop:
 
     # -- compose, deliver, measure ------------------------------------------------------------------------------------
 
-    def compose(self, plan: Plan, *, locale: str | None = None, at: datetime | str | None = None, seed: int = 0) -> Composed:
+    def compose(
+        self, plan: Plan, *, locale: str | None = None, at: datetime | str | None = None, seed: int = 0, writer: str = "components"
+    ) -> Composed:
         """Write and check the messages of a plan; ``locale`` forces one language, else each customer's own is used.
+
+        ``writer``: ``"components"``, ``"chat"``, ``"local"`` or ``"transformer"`` (docs/writers.md); what it cannot write, components do.
 
         ``at`` is the moment whose facts count (now by default): give the plan's ``as_of`` to replay the past.
         """
         from tradewind.compose.compose import compose
 
         moment = self.now() if at is None else utc(at, what="at")
-        return compose(self.home, asked.is_plan(plan), locale=locale, now=moment, seed=seed, shop_url=self.home.settings.url)
+        url = self.home.settings.url
+        return compose(self.home, asked.is_plan(plan), locale=locale, now=moment, seed=seed, shop_url=url, writer=writer)
 
     def deliver(
         self,

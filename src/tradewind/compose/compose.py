@@ -17,9 +17,11 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
+from tradewind import plugins
 from tradewind.collect.consent import reason as stop
 from tradewind.compose import locales
-from tradewind.compose.base import Brief
+from tradewind.compose.base import Brief, Writer
+from tradewind.compose.components import Components
 from tradewind.compose.facts import FRESH, Facts, Storefront, gather, unsellable
 from tradewind.compose.guard import Guard
 from tradewind.compose.markets import Market
@@ -59,6 +61,7 @@ class Composed:
     written: Mapping[str, int]  # "channel locale" -> messages
     samples: tuple[Message, ...] = field(default=(), repr=False)
     ledger: Ledger | None = field(default=None, repr=False)
+    writers: Mapping[str, int] = field(default_factory=dict)  # who wrote -> messages
 
     def messages(self, limit: int | None = None) -> Iterator[Message]:
         """Yield the ready messages of the plan in the order of their ids, read from the ledger."""
@@ -80,7 +83,7 @@ class Composed:
 
     def to_json(self) -> dict[str, Any]:
         """The counts, as one object for machines."""
-        names = ("plan_id", "ready", "withheld", "waiting", "done", "reasons", "verdicts", "fallbacks", "written")
+        names = ("plan_id", "ready", "withheld", "waiting", "done", "reasons", "verdicts", "fallbacks", "written", "writers")
         return {name: dict(value) if isinstance(value := getattr(self, name), Mapping) else value for name in names}
 
     def to_text(self) -> str:
@@ -89,6 +92,7 @@ class Composed:
         lines += [f"  done before: {self.done:,}"] if self.done else []
         for title, table in (
             ("written", self.written),
+            ("writer", self.writers),
             ("withheld", self.reasons),
             ("fallback", self.fallbacks),
             ("verdict", self.verdicts),
@@ -111,27 +115,38 @@ def compose(
     seed: int = 0,
     shop_url: str | None = None,
     offers: Sequence[Offer] | None = None,
+    writer: str | Writer = Components.name,
 ) -> Composed:
     """Write the planned messages of a committed plan, each in its customer's language unless ``locale`` forces one.
 
     ``shop_url``: https address of an item's page with ``{item}`` in it, or a base to which the item's id is added; without one
     the texts have no links. ``offers``: the offers that the plan was made from, where the shop's tables do not hold them.
+    ``writer``: the name of one (docs/writers.md), or one that is set up; where it has no text that stands, ``components`` has.
     Run it again after a crash, or when ``deliver`` has sent stale messages back: what is done stays done.
 
     Raises
     ------
     InputError
-        ``locale`` or ``shop_url`` is not allowed, or an offer's terms are not valid.
+        ``locale``, ``shop_url`` or ``writer`` is not allowed or not set up, or an offer's terms are not valid.
     """
     now = utc(now, what="now")
+    author = writer if isinstance(writer, Writer) else opened(home, writer, now=now)
     if locale is not None and locale not in locales.LOCALES:
         raise InputError(
             f'compose: there are no texts in "{locale}". Allowed: {", ".join(locales.LOCALES)}, or none for each customer\'s own.'
         )
     _web(shop_url)
     store = Storefront(home.settings.name, home.settings.currency, shop_url, home.settings.zone)
-    run = _Run(home, Material.read(home, plan, offers=offers, now=now), store, locale, seed, now)
+    run = _Run(home, Material.read(home, plan, offers=offers, now=now), store, locale, seed, now, author)
     return run.all(plan.plan_id)
+
+
+def opened(home: Home, name: str, *, now: datetime) -> Writer:
+    """Return the writer of that name for a shop; raises InputError for an unknown one, or one that is not set up."""
+    kind = plugins.load("compose", name, what="writer")
+    if not (isinstance(kind, type) and issubclass(kind, Writer)):
+        raise InputError(f'compose: PLUGIN of "{name}" must be a subclass of compose.base.Writer.')
+    return kind.open(home, now=now)
 
 
 def _web(url: str | None) -> None:
@@ -152,12 +167,14 @@ class _Run:
     locale: str | None
     seed: int
     now: datetime
+    writer: Writer
     guard: Guard = field(default_factory=Guard)
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[str] = field(default_factory=Counter)
     fallbacks: Counter[str] = field(default_factory=Counter)
     written: Counter[str] = field(default_factory=Counter)
+    writers: Counter[str] = field(default_factory=Counter)
     samples: list[Message] = field(default_factory=list)
     known: dict[tuple[str | None, str | None, str, str | None, Market], Facts] = field(default_factory=dict)
 
@@ -183,7 +200,7 @@ class _Run:
             self._chunk(plan_id, rows)
         return Composed(
             plan_id, self.counts["ready"], self.counts["withheld"], self.counts["waiting"], done, dict(self.reasons),
-            dict(self.verdicts), dict(self.fallbacks), dict(self.written), tuple(self.samples), self.home.ledger,
+            dict(self.verdicts), dict(self.fallbacks), dict(self.written), tuple(self.samples), self.home.ledger, dict(self.writers),
         )  # fmt: skip
 
     def _chunk(self, plan_id: str, rows: list[dict[str, Any]]) -> None:
@@ -222,7 +239,7 @@ class _Run:
         reason, anchor = self.material.reason(told)
         facts = (facts.with_anchor(anchor) if anchor else facts).noting(fallback)
         brief = Brief(row["decision_id"], row["channel"], locale, reason)
-        text = write(brief, facts=facts, seed=self.seed, at=send_at, guard=self.guard)
+        text = write(brief, facts=facts, seed=self.seed, at=send_at, writer=self.writer, guard=self.guard)
         for verdict in text.verdicts:
             self.verdicts[f"{verdict.rule}:{verdict.severity}"] += 1
         for note in text.facts.fallbacks:
@@ -287,4 +304,5 @@ class _Run:
         self.counts["withheld"] += len(withheld)
         self.reasons.update(why.partition(" (")[0] for _, why in withheld)
         self.written.update(f"{m.channel} {m.locale}" for m in ready)
+        self.writers.update(m.writer for m in ready)
         self.samples += ready[: max(SAMPLES - len(self.samples), 0)]

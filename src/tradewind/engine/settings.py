@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from tradewind.engine import models
 from tradewind.engine.files import atomic_write, create_once
 from tradewind.errors import InputError, NotFound, did_you_mean
 from tradewind.params import Number, check
@@ -30,6 +31,8 @@ class Settings:
     margin: float | None = None  # assumed share of the price, 0 to 1, where items have no cost
     url: str | None = None  # of the shop's site, https://...: what links in messages lead to
     simulated: bool = False  # its customers are not people; every report says so
+    chat: models.ChatModel | None = None  # what the writer "chat" asks
+    local: models.LocalModel | None = None  # what the writer "local" loads
 
     def checked(self) -> Settings:
         """Return itself when every value is allowed; raises InputError that names the value and what is allowed."""
@@ -53,6 +56,9 @@ class Settings:
             raise InputError(f'Setting "url" must be an address such as "https://harbour.example"; got {self.url!r}.')
         if self.margin is not None:
             check("Settings", {"margin": self.margin}, {"margin": Number(0, 1)})
+        for model in (self.chat, self.local):
+            if model is not None:
+                model.checked()
         return self
 
     def save(self, root: Path) -> None:
@@ -67,7 +73,8 @@ class Settings:
         """The file's bytes; what is not set is left out."""
         import tomli_w
 
-        return tomli_w.dumps({key: value for key, value in asdict(self.checked()).items() if value is not None}).encode()
+        values = {key: _told(value) if isinstance(value, dict) else value for key, value in _told(asdict(self.checked())).items()}
+        return tomli_w.dumps(values).encode()
 
 
 def load(root: Path) -> Settings:
@@ -94,4 +101,11 @@ def load(root: Path) -> Settings:
     for key in ("name", "salt"):
         if key not in values:
             raise InputError(f'{path} has no "{key}". Restore the file from a backup: the salt decides who is in the holdout.')
+    for name, kind in (("chat", models.ChatModel), ("local", models.LocalModel)):
+        if name in values:
+            values[name] = models.read(kind, values[name], name)
     return Settings(**values).checked()
+
+
+def _told(values: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in values.items() if value is not None}
