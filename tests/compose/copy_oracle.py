@@ -1,5 +1,5 @@
 """What a true message would say, worked out a second time: own arithmetic, own formats, nothing of ``tradewind.compose`` but the
-sources of the components. ``wrong`` compares a finished text with it; the benchmark uses it too.
+sources of the components and the values of a price history. ``wrong`` compares a finished text with it; the benchmark uses it too.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ import random
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from html import unescape
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from tradewind.compose.prices import History, Quote, Sale
 from tradewind.types import Offer
 
 EN = {"CNY": "\u00a5{}", "USD": "${}", "GBP": "\u00a3{}", "EUR": "\u20ac{}", "JPY": "JP\u00a5{}"}
@@ -49,28 +50,115 @@ def until(ends: datetime, zone: str, now: datetime, locale: str) -> str:
     return text if whole else text + local.strftime(", %H:%M")
 
 
-def truth(item: Mapping[str, Any] | None, offer: Offer | None, *, locale: str, zone: str, now: datetime, currency: str) -> dict[str, str]:
-    """The one true text of every slot that states a value."""
+def exchanged(minor: int, source: str, target: str, rate: Decimal | None, rounding: str = ROUND_HALF_UP) -> int | None:
+    """Minor units of one currency in those of another; None without a rate."""
+    if source == target:
+        return minor
+    if rate is None:
+        return None
+    major = Decimal(minor) / (1 if source == "JPY" else 100) * rate
+    return int((major * (1 if target == "JPY" else 100)).quantize(Decimal(1), rounding=rounding))
+
+
+def before(law: str, history: History, price: int, now: datetime, *, step: timedelta) -> tuple[int, str, int] | None:
+    """Amount, rule and days of a reference price, counted moment by moment ("EU", "CN"): what the price was, and nothing clever.
+
+    Right where every time of the history lies a whole number of ``step`` from ``now``.
+    """
+
+    def at(moment: datetime) -> int | None:
+        past = [quote for quote in history.quotes if quote.at <= moment]
+        return past[-1].amount if past and moment < past[-1].seen + timedelta(days=7) else None
+
+    month = timedelta(days=30)
+    moments = [now - step * ago for ago in range(int(timedelta(days=140) / step))]
+    prices = [at(moment) for moment in moments]
+    if prices[0] != price:
+        return None
+    start = 0  # the earliest moment of the reduction
+    while start + 1 < len(moments) and prices[start + 1] == price:
+        start += 1
+    older = prices[start + 1] if start + 1 < len(moments) else None
+    if older is None or older <= price or moments[start] + month <= now:
+        return None
+    while True:  # an earlier step down that joins this one
+        middle, earlier = prices[start + 1], start + 1
+        while earlier + 1 < len(moments) and prices[earlier + 1] == middle:
+            earlier += 1
+        above = prices[earlier + 1] if earlier + 1 < len(moments) else None
+        if above is None or middle is None or above <= middle or moments[start] - moments[earlier] >= month:
+            break
+        start = earlier
+    first, days = moments[start], 30 if law == "EU" else 7
+    window = int(timedelta(days=days) / step)
+    if any(one is None for one in prices[: start + window + 1]):
+        return None
+    if law == "EU":
+        amounts = [one for one in prices[start + 1 : start + window + 1] if one is not None]
+        amounts += [sale.asked for sale in history.sales if first - month <= sale.at < first]
+        told = (min(amounts), "lowest_prior", 30)
+    else:
+        deals = [sale for sale in history.sales if sale.at < first]
+        week = [sale.paid for sale in deals if sale.at >= first - timedelta(days=7)]
+        if not deals:
+            return None
+        told = (min(week), "lowest_deal", 7) if week else (deals[-1].paid, "last_deal", 0)
+    return told if told[0] > price else None
+
+
+def truth(
+    item: Mapping[str, Any] | None,
+    offer: Offer | None,
+    *,
+    locale: str,
+    zone: str,
+    now: datetime,
+    currency: str,
+    market: tuple[str, Decimal | None, str | None] | None = None,
+    history: History | None = None,
+) -> dict[str, str]:
+    """The one true text of every slot that states a value. ``market``: what the customer pays in, the rate now, the price law."""
+    pays, rate, law = market or (currency, None, None)
     known: dict[str, str] = {}
+
+    def say(name: str, minor: int | None, rounding: str = ROUND_HALF_UP) -> None:
+        told = None if not minor else exchanged(minor, currency, pays, rate, rounding)
+        if told:
+            known[name] = money(told, pays, locale)
+
     price = item["price"] if item else None
-    if price:
-        known["price"] = money(price, currency, locale)
+    say("price", price)
+    was = before(law, history, price, now, step=timedelta(days=1)) if price and law and history else None
+    dear, cheap = (exchanged(was[0], currency, pays, rate), exchanged(price, currency, pays, rate)) if was and price else (None, None)
+    if was and price and dear and cheap and dear > cheap:
+        known |= {"reference": money(dear, pays, locale), "reduction_amount": money(dear - cheap, pays, locale)}
+        share = 100 * (was[0] - price) // was[0]
+        known |= {"reduction": _share(Decimal(share), locale)} if share else {}
+        known |= {"reference_days": str(was[2])} if was[2] else {}
+    terms = offer.terms if offer else {}
     if offer is not None and offer.kind == "coupon":
-        terms = offer.terms
-        known |= {name: money(terms[name], currency, locale) for name in ("threshold", "cap") if terms.get(name)}
+        say("threshold", terms.get("threshold"), ROUND_CEILING)
+        say("cap", terms.get("cap"), ROUND_FLOOR)
         if "percent" in terms:
-            rest = (100 - Decimal(str(terms["percent"]))) / 10
-            known["percent_off"] = (
-                f"{rest.normalize():f}\u6298" if locale == "zh-CN" else f"{Decimal(str(terms['percent'])).normalize():f}%"
-            )
+            known["percent_off"] = _share(Decimal(str(terms["percent"])), locale)
         else:
-            known["amount_off"] = money(min(terms["fixed"], terms.get("cap", terms["fixed"])), currency, locale)
+            say("amount_off", min(terms["fixed"], terms.get("cap", terms["fixed"])), ROUND_FLOOR)
         if price and 0 < taken(price, terms) < price:
-            known["saving"] = money(taken(price, terms), currency, locale)
-            known["offer_price"] = money(price - taken(price, terms), currency, locale)
+            whole, less = (exchanged(amount, currency, pays, rate) for amount in (price, price - taken(price, terms)))
+            if whole and less and less < whole:
+                known |= {"saving": money(whole - less, pays, locale), "offer_price": money(less, pays, locale)}
+    elif offer is not None:
+        say("perk_from", terms.get("threshold"), ROUND_CEILING)
+        known |= {name: f"{terms[name]:,}" for name in ("points", "pieces") if name in terms}
+        say("bundle_amount", terms.get("fixed"), ROUND_FLOOR)
+        known |= {"bundle_percent": _share(Decimal(str(terms["percent"])), locale)} if "percent" in terms else {}
     if offer is not None and offer.ends_at is not None:
         known["deadline"] = until(offer.ends_at, zone, now, locale)
     return known
+
+
+def _share(percent: Decimal, locale: str) -> str:
+    return f"{((100 - percent) / 10).normalize():f}\u6298" if locale == "zh-CN" else f"{percent.normalize():f}%"
 
 
 def wrong(parts: Mapping[str, str], sources: Mapping[str, str], known: Mapping[str, str], names: Mapping[str, list[str]]) -> list[str]:
@@ -141,16 +229,44 @@ def random_item(rng: random.Random, name: str, currency: str) -> dict[str, Any]:
 
 
 def random_offer(rng: random.Random, now: datetime, item: str | None) -> Offer | None:
-    """A coupon, or none."""
+    """A coupon, a perk, or none."""
     if rng.random() < 0.25:
         return None
+    ends = now + timedelta(minutes=rng.randint(61, 60 * 24 * 500)) if rng.random() < 0.7 else None
+    if ends is not None and rng.random() < 0.5:
+        ends = ends.astimezone(ZoneInfo("Asia/Shanghai")).replace(hour=0, minute=0, second=0) + timedelta(days=1)
+    if item is not None and rng.random() < 0.15:
+        return _perk(rng, item, ends)
     terms: dict[str, Any] = {"percent": rng.choice([5, 12.5, 20, 33, 70])} if rng.random() < 0.5 else {"fixed": rng.randint(1, 30_000)}
     if rng.random() < 0.5:
         terms["threshold"] = max(rng.randint(1, 100_000), terms.get("fixed", 0))
     if rng.random() < 0.3:
         terms["cap"] = rng.randint(terms.get("fixed", 1), 40_000)
-    ends = now + timedelta(minutes=rng.randint(61, 60 * 24 * 500)) if rng.random() < 0.7 else None
-    if ends is not None and rng.random() < 0.5:
-        ends = ends.astimezone(ZoneInfo("Asia/Shanghai")).replace(hour=0, minute=0, second=0) + timedelta(days=1)
     scope = frozenset({item, "other"}) if item is not None and rng.random() < 0.5 else None
     return Offer("o1", "coupon", terms, items=scope, ends_at=ends)
+
+
+def _perk(rng: random.Random, item: str, ends: datetime | None) -> Offer:
+    least = {"threshold": rng.randint(1, 90_000)} if rng.random() < 0.5 else {}
+    if rng.random() < 0.4:
+        return Offer("p1", "free_shipping", {"shipping": 800, **least}, ends_at=ends)
+    if rng.random() < 0.5:
+        return Offer("p2", "points", {"points": rng.randint(1, 5_000), "worth": 0.5, **least}, ends_at=ends)
+    gain: dict[str, Any] = {"percent": rng.choice([10, 15, 25])} if rng.random() < 0.5 else {"fixed": rng.randint(100, 9_000)}
+    return Offer("p3", "bundle", {"pieces": rng.randint(2, 4), **gain}, items=frozenset({item}), ends_at=ends)
+
+
+def random_history(rng: random.Random, now: datetime, price: int | None, currency: str) -> History:
+    """Prices of the last months that mostly end in today's, on whole days; mostly without a gap; and some sales."""
+    quotes: list[Quote] = []
+    ago, amount = 0, price or rng.randint(1, 9_000)
+    for place in range(rng.randint(1, 5)):
+        start = ago + rng.randint(1, 40)
+        seen = ago + (rng.randint(0, 9) if rng.random() < 0.1 else 0)
+        quotes.append(Quote(now - timedelta(days=start), now - timedelta(days=min(seen, start)), amount))
+        ago, amount = start, max(1, round(amount * rng.choice([0.8, 1.0, 1.1, 1.25, 1.6])))
+        if place == 0 and rng.random() < 0.1:
+            amount += 1
+    sales = [Sale(now - timedelta(days=rng.randint(0, 60)), paid, paid + rng.choice([0, 0, 500])) for paid in rng.choices(
+        [quote.amount for quote in quotes], k=rng.randint(0, 4))]  # fmt: skip
+    return History(currency, tuple(reversed(quotes)), tuple(sorted(sales, key=lambda sale: sale.at)))

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from compose_kit import NOW, URL, item, rows
+from copy_oracle import before
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from tradewind.compose.facts import Aspect, Facts, Proof, Storefront, gather
 from tradewind.compose.markets import Market, Markets, Rate
 from tradewind.compose.material import _aspects
 from tradewind.compose.pricelog import histories, note
-from tradewind.compose.prices import GAP, History, Quote, Reference, Sale, reference
+from tradewind.compose.prices import History, Quote, Reference, Sale, reference
 from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFound
 from tradewind.types import Offer
@@ -106,44 +107,6 @@ def test_us_claims_a_former_price_only_when_it_stood_and_sold() -> None:
         found("UK", days((60, 10_000), (5, 8_000)))
 
 
-def naive(market: str, history: History, price: int, now: datetime) -> int | None:
-    """The same, hour by hour: what the price was in each hour, and nothing clever."""
-
-    def at(moment: datetime) -> int | None:
-        past = [quote for quote in history.quotes if quote.at <= moment]
-        return past[-1].amount if past and moment < past[-1].seen + GAP else None
-
-    hours = [now - HOUR * ago for ago in range(24 * 140)]
-    prices = [at(moment) for moment in hours]
-    if prices[0] != price:
-        return None
-    start = 0  # the earliest hour of the reduction
-    while start + 1 < len(hours) and prices[start + 1] == price:
-        start += 1
-    if start + 1 >= len(hours) or prices[start + 1] is None or prices[start + 1] <= price or hours[start] + 30 * DAY <= now:  # type: ignore[operator]
-        return None
-    while True:  # an earlier step down that joins this one
-        before = prices[start + 1]
-        earlier = start + 1
-        while earlier + 1 < len(hours) and prices[earlier + 1] == before:
-            earlier += 1
-        above = prices[earlier + 1] if earlier + 1 < len(hours) else None
-        if above is None or before is None or above <= before or hours[start] - hours[earlier] >= 30 * DAY:
-            break
-        start = earlier
-    window = 30 * 24 if market == "EU" else 7 * 24
-    if any(one is None for one in prices[: start + window + 1]):
-        return None
-    first = hours[start]
-    if market == "EU":
-        amounts = [one for one in prices[start + 1 : start + window + 1] if one is not None]
-        amounts += [sale.asked for sale in history.sales if first - 30 * DAY <= sale.at < first]
-    else:
-        deals = [sale for sale in history.sales if sale.at < first]
-        amounts = [sale.paid for sale in deals if sale.at >= first - 7 * DAY] or [sale.paid for sale in deals[-1:]]
-    return min(amounts) if amounts and min(amounts) > price else None
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 24 * 20), st.integers(0, 24 * 9), st.sampled_from([700, 800, 900, 1000])), min_size=1, max_size=7),
@@ -162,7 +125,8 @@ def test_references_agree_with_a_naive_count_of_hours(
     sales = tuple(sorted((Sale(NOW - HOUR * ago, paid, paid + off) for ago, paid, off in deals), key=lambda sale: sale.at))
     history, price = History("EUR", tuple(quotes), sales), quotes[-1].amount
     told = reference(market, history, price=price, now=NOW)
-    assert (told.amount if isinstance(told, Reference) else None) == naive(market, history, price, NOW), told
+    expected = before(market, history, price, NOW, step=HOUR)
+    assert ((told.amount, told.basis, told.days) if isinstance(told, Reference) else None) == expected, told
 
 
 # ---------------------------------------------------------------------------------------------------------- as facts

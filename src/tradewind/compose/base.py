@@ -10,6 +10,12 @@ channel     ``Message.parts``                          notes
 ``push``    ``title body link``
 ``sms``     ``body``                                   link and opt-out words are inside; ``headers["segments"]``
 ``inapp``   ``title body action link``                 ``action`` is the label of the button
+``reco``    ``line link``                              beside an item on the shop's own pages
+``ad``      ``title description link``                 fits every platform of ``packs/limits.toml``
+``coupon``  ``title terms``                            the words on a coupon
+``social``  ``body link``
+``landing`` ``headline subhead body action link``
+``live.*``  ``speech label``                           a segment of a host's script (``script``); ``label`` says that it is made by AI
 ==========  =========================================  ==============================================================
 
 ``Message.headers`` is our own log, not e-mail headers: ``propensity`` of tone and components together, ``choices`` (JSON: role to number
@@ -40,6 +46,12 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "push": ("title", "body", "link"),
     "sms": ("body",),
     "inapp": ("title", "body", "action", "link"),
+    "reco": ("line", "link"),
+    "ad": ("title", "description", "link"),
+    "coupon": ("title", "terms"),
+    "social": ("body", "link"),
+    "landing": ("headline", "subhead", "body", "action", "link"),
+    **{f"live.{kind}": ("speech", "label") for kind in ("opening", "item", "offer", "interaction", "countdown", "closing")},
 }
 BLOCK, WARN, EXEMPT = "block", "warn", "exempt"
 

@@ -78,7 +78,7 @@ class Facts:
 
     def view(self, role: str, channel: str) -> Facts:
         """The facts as a role of a channel writes them."""
-        return self.narrow if channel in ("push", "sms") or role in ("subject", "preheader") else self
+        return self.narrow if channel in ("push", "sms", "ad") or channel.startswith("live.") or role in ("subject", "preheader") else self
 
     def fresh(self, now: datetime) -> Facts:
         """Drop what has expired at ``now``."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tradewind.compose.base import UNSUBSCRIBE, Draft
+from tradewind.compose.base import PARTS, UNSUBSCRIBE, Draft
 from tradewind.compose.facts import Facts
 from tradewind.compose.library import Library, load
 from tradewind.compose.markup import page
+from tradewind.compose.recipe import RECIPES
 from tradewind.compose.render import fill
 
 _PARAGRAPHS = (("hook",), ("benefit", "reason"), ("offer", "perk", "threshold", "cap", "deadline"), ("proof",))
-_LINE = ("offer", "benefit", "perk", "threshold", "cap", "deadline")
 
 
 def assemble(draft: Draft, *, facts: Facts, channel: str) -> dict[str, str]:
@@ -24,14 +24,14 @@ def assemble(draft: Draft, *, facts: Facts, channel: str) -> dict[str, str]:
     """
     texts = {block.role: fill(block.template, facts.view(block.role, channel)) for block in draft.blocks}
     library, link = load(facts.locale), facts.texts.get("link", "")
-    line = library.joiner.join(texts[role] for role in _LINE if role in texts)
-    if channel == "push":
-        return {"title": texts["title"], "body": line, "link": link}
-    if channel == "inapp":
-        return {"title": texts["title"], "body": line, "action": texts["action"], "link": link}
-    if channel == "sms":
-        return {"body": library.joiner.join(text for text in (texts["sign"], line, texts.get("action"), texts["optout"]) if text)}
-    return _email(texts, link, library)
+    if channel == "email":
+        return _email(texts, link, library)
+    said: dict[str, list[str]] = {part: [] for part in PARTS[channel]}
+    for step in RECIPES[channel]:
+        if step.role in texts:
+            said[step.part].append(texts[step.role])
+    parts = {part: library.joiner.join(lines) for part, lines in said.items()}
+    return {**parts, "link": link} if "link" in parts else parts
 
 
 def _email(texts: Mapping[str, str], link: str, library: Library) -> dict[str, str]:

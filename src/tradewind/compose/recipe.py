@@ -36,18 +36,46 @@ class Step:
         return self.role != "cap" or share
 
 
-_TERMS = tuple(Step(role, "body", "condition") for role in CONDITIONS)
-_LINE = (Step("offer", "body", "offer"), Step("benefit", "body", "no_offer"), Step("perk", "body", "perk"), *_TERMS)
+def _said(part: str) -> tuple[Step, ...]:
+    """What is offered, or the item when nothing is, and the conditions, in one part."""
+    first = (Step("offer", part, "offer"), Step("benefit", part, "no_offer"), Step("perk", part, "perk"))
+    return (*first, *_terms(part))
+
+
+def _terms(part: str) -> tuple[Step, ...]:
+    return tuple(Step(role, part, "condition") for role in CONDITIONS)
+
+
+def _live(*steps: Step) -> tuple[Step, ...]:
+    return (*steps, Step("label", "label"))
+
+
 RECIPES: Mapping[str, tuple[Step, ...]] = {
     "email": (
         Step("subject", "subject"), Step("preheader", "preheader"), Step("hook", "body"), Step("benefit", "body", "item", optional=True),
-        Step("reason", "body", optional=True), Step("offer", "body", "offer"), Step("perk", "body", "perk"), *_TERMS,
+        Step("reason", "body", optional=True), Step("offer", "body", "offer"), Step("perk", "body", "perk"), *_terms("body"),
         Step("proof", "body", optional=True),
         Step("action", "body", "link"), Step("footer", "body"), Step("optout", "body"),
     ),
-    "push": (Step("title", "title"), *_LINE),
-    "sms": (Step("sign", "body"), *_LINE, Step("action", "body", "link"), Step("optout", "body")),
-    "inapp": (Step("title", "title"), *_LINE, Step("action", "action")),
+    "push": (Step("title", "title"), *_said("body")),
+    "sms": (Step("sign", "body"), *_said("body"), Step("action", "body", "link"), Step("optout", "body")),
+    "inapp": (Step("title", "title"), *_said("body"), Step("action", "action")),
+    "reco": _said("line"),
+    "ad": (Step("title", "title"), *_said("description")),
+    "coupon": (Step("title", "title"), Step("offer", "terms", "offer"), Step("perk", "terms", "perk"), *_terms("terms")),
+    "social": (
+        Step("hook", "body"), *_said("body"), Step("proof", "body", optional=True), Step("action", "body", "link"),
+    ),
+    "landing": (
+        Step("headline", "headline"), Step("subhead", "subhead"), *_said("body"), Step("proof", "body", optional=True),
+        Step("action", "action"),
+    ),
+    "live.opening": _live(Step("hook", "speech")),
+    "live.item": _live(Step("benefit", "speech", "item"), Step("proof", "speech", optional=True)),
+    "live.offer": _live(*_said("speech")),
+    "live.interaction": _live(Step("ask", "speech")),
+    "live.countdown": _live(Step("count", "speech")),
+    "live.closing": _live(Step("action", "speech")),
 }  # fmt: skip
 
 
@@ -65,9 +93,15 @@ def rooms(channel: str, facts: Facts) -> tuple[Room, ...]:
     if channel == "sms":
         gsm = facts.locale != "zh-CN" and all(plain(fact.text) for fact in facts.narrow.facts.values())
         return tuple(Room({"body": limits["sms_segments"][level] * (153 if gsm else 67)}, _units) for level in ("warn", "block"))
-    table = limits[channel]
-    parts = {part: table[part].get("warn", table[part]["block"]) for part in ("subject", "preheader", "title", "action") if part in table}
-    return (Room(parts if channel == "email" else {**parts, "body": table["body"]["block"]}, width),)
+    free = ("body", "html", "link") if channel == "email" else ("link",)
+    parts = {part: limit.get("warn", limit["block"]) for part, limit in limits[channel].items() if part not in free}
+    return (Room(parts, width),)
+
+
+def platforms(parts: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the advertising platforms whose limits an ad's title and description keep; they are data of ``limits.toml``."""
+    table: Mapping[str, Mapping[str, int]] = data("limits")["ad_platforms"]
+    return tuple(name for name, most in table.items() if all(width(parts[part]) <= columns for part, columns in most.items()))
 
 
 @lru_cache(maxsize=65536)
