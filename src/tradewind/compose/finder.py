@@ -17,16 +17,19 @@ from typing import Any, NamedTuple
 DIGIT = "a digit"  # stands for any decimal digit among necessary letters
 _DIGIT = re.compile(r"\d")
 _COMMON = "zqxjkvbpygfwmucldrhsnioate "  # rarest first; letters of other scripts count as rarer still
-_EVERYWHERE = frozenset({"you", "your", "we", "us", "the", "and", "for", "it", "this", "has", "have", "not", "no", "is", "are"})
+_EVERYWHERE = frozenset({"you", "your", "we", "us", "the", "and", "for", "it", "this", "has", "have", "not", "no", "is", "are", "on", "as"})
+_EVERYWHERE |= frozenset({"at", "a", ".", ",", ":", "-", "/", ""})
+_KEYS: set[str] = set()  # what all lists look for
 _REPEATS = {op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT}
 
 
 class Folded:
     """A text in one case, with the letters and the triples of letters that it holds: worked out once, asked by every list."""
 
-    __slots__ = ("grams", "text")
+    __slots__ = ("_known", "_near", "grams", "text")
 
     def __init__(self, text: str) -> None:
+        self._known = -1
         self.text = text.casefold()
         self.grams = {self.text[place : place + 3] for place in range(len(self.text) - 2)}
         self.grams.update(self.text)
@@ -36,9 +39,17 @@ class Folded:
     def covered(self, text: str) -> Folded:
         """The same for a text that is this one with pieces covered: its letters are some of these."""
         found = object.__new__(Folded)
+        found._known = -1
         found.text = text.casefold()
         found.grams = self.grams if _DIGIT.search(text) else self.grams - {DIGIT}
         return found
+
+    @property
+    def near(self) -> set[str]:
+        """Those of its letters that any list looks for: a few, so that each list is asked in no time."""
+        if self._known != len(_KEYS):  # a list was read since
+            self._near, self._known = self.grams & _KEYS, len(_KEYS)
+        return self._near
 
 
 class Finder:
@@ -64,6 +75,7 @@ class Finder:
         for place, texts in enumerate(alike):
             for piece in texts:
                 places.setdefault(_key(piece), []).append((piece, place))
+        _KEYS.update(places)
         return _Index(
             [re.compile("|".join(always), self.flags)] if always else [],
             frozenset(places),
@@ -79,7 +91,7 @@ class Finder:
         index = self._index
         folded = Folded(text) if folded is None else folded
         found = [hit for pattern in index.always for hit in pattern.finditer(text)]
-        near = folded.grams & index.keys
+        near = folded.near & index.keys
         if near:
             whole = folded.text
             there = {place for key in near for piece, place in index.places[key] if piece == DIGIT or piece in whole}
@@ -147,7 +159,12 @@ def _needs(tree: Any) -> set[str] | None:
             found.append(inner)
     if run:
         found.append({run.casefold()})
-    return max(found, key=lambda texts: min(0 if text.strip() in _EVERYWHERE else len(text) for text in texts), default=None)
+    return max(found, key=_telling, default=None)
+
+
+def _telling(texts: set[str]) -> tuple[int, int]:
+    """How rarely a text holds any of these: long pieces first, then few of them."""
+    return min(0 if text.strip() in _EVERYWHERE else len(text) for text in texts), -len(texts)
 
 
 def _inner(code: Any, value: Any) -> set[str] | None:

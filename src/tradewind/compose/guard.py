@@ -1,22 +1,25 @@
 """The gate: every rule pack runs on templates, on catalogue names before they fill a slot, and on the finished text.
 
-Packs are the files of ``compose/packs`` (or entry points ``tradewind.compose.packs``). Nothing here is learned and nothing asks
-a model: the same text gets the same verdicts.
+Packs are the files of ``compose/packs`` (or entry points ``tradewind.compose.packs``) and the shop's own word lists
+(``own_packs``). Nothing here is learned and nothing asks a model: the same text gets the same verdicts. docs/guard.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
+from pathlib import Path
 
 from tradewind import plugins
+from tradewind.compose import own_packs
 from tradewind.compose.base import BLOCK, EXEMPT, Pack, Verdict
 from tradewind.compose.facts import Facts
 from tradewind.compose.lexicon import Words, registered_names, within_name
+from tradewind.compose.locales import LOCALES
 from tradewind.compose.markup import text_of
 from tradewind.compose.masking import MASK
 from tradewind.compose.template import Slot, Template
-from tradewind.errors import InputError
+from tradewind.errors import InputError, unknown
 
 __all__ = ["Guard", "Verdict", "blocked"]
 
@@ -27,17 +30,34 @@ def blocked(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 class Guard:
-    """Runs rule packs. ``packs``: their names; None means all that are installed."""
+    """Runs rule packs. ``packs``: their names; None means all that are installed. ``own``: the folder of the shop's own.
 
-    def __init__(self, packs: Sequence[str] | None = None) -> None:
-        names = tuple(plugins.names("compose.packs")) if packs is None else tuple(packs)
-        self.packs = _packs(names)
+    Raises
+    ------
+    NotFound
+        There is no pack of that name.
+    InputError
+        A pack of the shop that is not well-formed: see ``own_packs``.
+    """
+
+    def __init__(self, packs: Sequence[str] | None = None, *, own: Path | None = None) -> None:
+        installed = plugins.names("compose.packs")
+        self.packs = _packs(tuple(installed) if packs is None else tuple(packs))
+        if own is not None:
+            self.packs += own_packs.load(own, taken=installed)
 
     def check(self, parts: Mapping[str, str], *, facts: Facts | None, locale: str, channel: str) -> tuple[Verdict, ...]:
         """Return what the packs say of a finished message.
 
         Of ``html`` the text is read; lines that stand in another part too are not read twice.
+
+        Raises
+        ------
+        NotFound
+            A language in which nothing is written: rules that do not know a text would let it pass.
         """
+        if locale not in LOCALES:
+            raise unknown("language", locale, LOCALES)
         if "html" in parts:
             parts = {**parts, "html": _rest(parts)}
         return tuple(v for pack in self.packs for v in pack.check(parts, facts=facts, locale=locale, channel=channel))
@@ -89,9 +109,12 @@ def _vet(packs: tuple[Pack, ...], name: str, text: str, locale: str, registered:
 
 @lru_cache(maxsize=4096)
 def _literal(packs: tuple[Pack, ...], text: str, locale: str) -> tuple[Verdict, ...]:
-    words = [pack for pack in packs if isinstance(pack, Words) and pack.name != "claims"]  # a claim's fact is known later
-    found = [v for pack in words for v in pack.check({"template": text}, facts=None, locale=locale, channel="template")]
-    return tuple(verdict for verdict in found if verdict.severity != EXEMPT)
+    found: list[Verdict] = []
+    for pack in packs:
+        if isinstance(pack, Words):
+            verdicts = pack.check({"template": text}, facts=None, locale=locale, channel="template")
+            found += (v for v in verdicts if v.severity != EXEMPT and not ((rule := pack.words.by_id.get(v.rule)) and rule.waits))
+    return tuple(found)
 
 
 def _rest(parts: Mapping[str, str]) -> str:

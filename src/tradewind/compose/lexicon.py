@@ -1,15 +1,18 @@
 """Word lists with severities and exemptions, as data: the engine of the rule packs that look for wording.
 
-A list is ``packs/<name>.toml``: rules with ``terms`` (plain words) or a ``pattern``, and exemptions whose pattern must cover
-the hit, or whose fact must be known. A blunt list would block "best before"; a hit with an exemption is reported, not blocked.
+A list is ``packs/<name>.toml``: rules with ``terms`` (plain words) or a ``pattern``, optionally only for some ``channels`` or ``parts``,
+and exemptions whose pattern must cover the hit, or whose fact must be known. A blunt list would block "best before"; a hit
+with an exemption is reported, not blocked. Letters of other scripts that look Latin are read as what they look like.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
+from typing import Any
 
 from tradewind.compose.base import BLOCK, EXEMPT, UNSUBSCRIBE, WARN, Pack, Verdict
 from tradewind.compose.facts import Facts
@@ -19,6 +22,7 @@ from tradewind.compose.masking import mask
 
 SEAM = "\n\x1e\n"  # between parts: no pattern reaches over it
 GAP = r"[\s.\-_*~\u00b7\u200b]{0,2}"  # what people put between the letters of a forbidden word
+_ODD = re.compile("[\u0370-\u03ff\u0400-\u052f\uff10-\uff5a\U0001d400-\U0001d7ff]")  # scripts in which Latin look-alikes are written
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,13 @@ class Rule:
     reason: str
     finder: Finder
     exemptions: tuple[Exemption, ...]
+    channels: frozenset[str] = frozenset()  # empty: all
+    parts: frozenset[str] = frozenset()  # empty: all
+
+    @property
+    def waits(self) -> bool:
+        """Whether a fact may allow the hit: of a template, whose facts come later, it says nothing."""
+        return any(exemption.fact is not None for exemption in self.exemptions)
 
 
 @dataclass(frozen=True)
@@ -55,13 +66,23 @@ class Lexicon:
         known = [rule.finder.keys for rule in self.rules]
         return None if None in known else frozenset().union(*(keys for keys in known if keys))
 
-    def verdicts(self, text: str, *, facts: Facts | None = None, folded: Folded | None = None) -> list[Verdict]:
+    @cached_property
+    def by_id(self) -> Mapping[str, Rule]:
+        """Rules by the name that their verdicts give."""
+        return {f"{self.name}.{rule.id}": rule for rule in self.rules}
+
+    def verdicts(self, text: str, *, facts: Facts | None = None, folded: Folded | None = None, channel: str = "") -> list[Verdict]:
         """Return the hits in a text; their part is the empty name."""
         folded = Folded(text) if folded is None else folded
         found: list[Verdict] = []
-        if self.keys is not None and folded.grams.isdisjoint(self.keys):
+        wanted = self.keys  # before the text is asked: what is looked for must be known by then
+        near = folded.near
+        if wanted is not None and near.isdisjoint(wanted):
             return found
         for rule in self.rules:
+            keys = rule.finder.keys
+            if (keys is not None and near.isdisjoint(keys)) or (rule.channels and channel not in rule.channels):
+                continue
             for hit in rule.finder.hits(text, folded):
                 exemption = next((e for e in rule.exemptions if _covers(e, hit, text, facts)), None)
                 severity = EXEMPT if exemption else rule.severity
@@ -79,13 +100,21 @@ class Words(Pack):
 
     registered = False
 
+    @property
+    def words(self) -> Lexicon:
+        """Its list."""
+        return load(self.name)
+
     def check(self, parts: Mapping[str, str], *, facts: Facts | None, locale: str, channel: str) -> Sequence[Verdict]:  # noqa: ARG002
         """Return the hits in all parts but links."""
-        text = joined(parts)
-        found = load(self.name).verdicts(text.text, facts=facts, folded=text.folded)
-        if found and self.registered and facts is not None:
+        text, words = joined(parts), self.words
+        found = words.verdicts(text.plain, facts=facts, folded=text.folded, channel=channel)
+        if not found:
+            return found
+        if self.registered and facts is not None:
             found = [within_name(verdict, text.text, registered_names(facts)) for verdict in found]
-        return [text.place(verdict) for verdict in found]
+        placed = [text.place(verdict) for verdict in found]
+        return [v for v in placed if not (only := words.by_id[v.rule].parts) or v.part in only]
 
 
 def registered_names(facts: Facts) -> tuple[str, ...]:
@@ -115,14 +144,19 @@ class Joined:
         self._covered: tuple[Facts, str, Folded] | None = None
 
     @cached_property
+    def plain(self) -> str:
+        """The text with Latin look-alikes of other scripts as Latin letters, of the same length."""
+        return self.text.translate(_lookalikes()) if _ODD.search(self.text) else self.text
+
+    @cached_property
     def folded(self) -> Folded:
         """The text in one case, ready for the finders."""
-        return Folded(self.text)
+        return Folded(self.plain)
 
     def covered(self, facts: Facts | None) -> tuple[str, Folded]:
         """The text with every fact's text covered; worked out once for the packs that ask."""
         if facts is None:
-            return self.text, self.folded
+            return self.plain, self.folded
         if self._covered is None or self._covered[0] is not facts:
             covered = mask(self.text, facts)
             self._covered = (facts, covered, self.folded.covered(covered))
@@ -133,7 +167,7 @@ class Joined:
         start, end = verdict.span
         for name, text in self.parts:
             if start <= len(text):
-                return replace(verdict, part=name, span=(start, end))
+                return replace(verdict, part=name, span=(start, end), found=text[start:end])
             start, end = start - len(text) - len(SEAM), end - len(text) - len(SEAM)
         raise AssertionError("a hit lies within a part")
 
@@ -151,19 +185,42 @@ def _joined(parts: tuple[tuple[str, str], ...]) -> Joined:
 @cache
 def load(name: str) -> Lexicon:
     """Read ``packs/<name>.toml``."""
-    table = data(name)
+    return read(name, data(name))
+
+
+def read(name: str, table: Mapping[str, Any]) -> Lexicon:
+    """Make a list of the tables of a data file."""
     variants: Mapping[str, str] = table.get("variants", {})
     rules = []
-    for row in table["rule"]:
+    for row in table.get("rule", ()):
         patterns = [row["pattern"]] if "pattern" in row else []
+        patterns += row.get("patterns", [])
         patterns += [_term(term, variants, spaced=row.get("spaced", False)) for term in row.get("terms", ())]
+        patterns = [_edged(pattern) for pattern in patterns]
         exemptions = tuple(
-            Exemption(e["id"], e["reason"], re.compile(e["pattern"], re.IGNORECASE) if "pattern" in e else None, e.get("fact"))
+            Exemption(e["id"], e["reason"], re.compile(_edged(e["pattern"]), re.IGNORECASE) if "pattern" in e else None, e.get("fact"))
             for e in (*row.get("exempt", ()), *(x for x in table.get("exempt", ()) if row["id"] in x["rules"]))
         )
         severity = {"block": BLOCK, "warn": WARN}[row.get("severity", "block")]
-        rules.append(Rule(row["id"], severity, row["reason"], Finder(patterns), exemptions))
+        channels, parts = frozenset(row.get("channels", ())), frozenset(row.get("parts", ()))
+        rules.append(Rule(row["id"], severity, row["reason"], Finder(patterns), exemptions, channels, parts))
     return Lexicon(name, tuple(rules))
+
+
+@cache
+def _lookalikes() -> dict[int, str]:
+    """Letters of other scripts, full-width and mathematical ones, and the Latin letters that they look like."""
+    table = {ord(odd): latin for odd, latin in data("lookalikes")["letters"].items()}
+    for code in (*range(0xFF10, 0xFF5B), *range(0x1D400, 0x1D800)):
+        plain = unicodedata.normalize("NFKC", chr(code))
+        if len(plain) == 1 and plain.isascii() and plain.isalnum():
+            table[code] = plain
+    return table
+
+
+def _edged(pattern: str) -> str:
+    r"""Let ``\b`` hold between a Latin letter and a Han character: both are letters to Unicode, but Chinese puts no blank there."""
+    return pattern.replace(r"\b", r"(?a:\b)")
 
 
 def _term(term: str, variants: Mapping[str, str], *, spaced: bool) -> str:

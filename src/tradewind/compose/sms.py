@@ -7,6 +7,7 @@ of the extension table takes two septets and is never split.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 
 from tradewind.compose.locales import data
@@ -47,6 +48,21 @@ def plain(text: str) -> bool:
     """Whether every character is in the GSM-7 alphabet."""
     costs = _septets()
     return all(character in costs for character in text)
+
+
+def outside(text: str) -> int | None:
+    """Return where the first character outside the GSM-7 alphabet stands; None when there is none."""
+    costs = _septets()
+    return next((place for place, character in enumerate(text) if character not in costs), None)
+
+
+def cost(text: str, *, per_part: Decimal, messages: int = 1) -> Decimal:
+    """Return what sending costs: every part is charged, in whatever unit ``per_part`` is given.
+
+    >>> cost("a" * 161, per_part=Decimal("4.5"), messages=1000)
+    Decimal('9000.0')
+    """
+    return per_part * segments(text).count * messages
 
 
 @cache

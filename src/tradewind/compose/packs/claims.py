@@ -1,4 +1,4 @@
-"""Claims that need a fact: urgency, scarcity, reference prices, delivery, authority, health; list in ``claims.toml``."""
+"""Claims that need a fact: urgency, scarcity, delivery, authority, health; list in ``claims.toml``."""
 
 from __future__ import annotations
 

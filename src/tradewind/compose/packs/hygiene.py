@@ -1,4 +1,4 @@
-"""Control characters, left-over placeholders and code, and texts that give orders to programs; list in ``hygiene.toml``."""
+"""Control characters, left-over placeholders, code and drafts, and broken encodings; list in ``hygiene.toml``."""
 
 from __future__ import annotations
 
