@@ -127,7 +127,7 @@ class Shop:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Report:
-        """Fit the recommender and the value model; with ``evaluate`` compare all recommenders on a global time split first.
+        """Fit the recommender, the value model and the copy policy; ``evaluate`` compares all recommenders on a global time split first.
 
         ``as_of`` defaults to just after the last event; ``size`` and ``epochs`` are for deep models. The value model learns
         from all plans whose outcomes were collected; without any it stays at its prior. Killed and run again, the same
@@ -156,7 +156,11 @@ class Shop:
             publish(self.home, "answers", answers.save, as_of=cut, card={"contacted": answers.contacted}, now=self.now())
         step(0.9, "fitting the value of offers")
         value = self._fit_value(cut)
+        step(0.95, "learning which words are clicked")
+        from tradewind.compose import choosing
         from tradewind.learn.report import learned
+
+        sections.append(choosing.learn(self.home, as_of=cut, now=self.now(), seed=seed))
 
         contacted = answers.contacted if answers else 0
         return learned(log, version, value_rows=value.rows, contacted=contacted, as_of=cut, more=sections)
@@ -310,6 +314,12 @@ class Shop:
         moment = self.now() if at is None else utc(at, what="at")
         url = self.home.settings.url
         return compose(self.home, asked.is_plan(plan), locale=locale, now=moment, seed=seed, shop_url=url, writer=writer)
+
+    def copy_report(self, *, as_of: datetime | str | None = None) -> Report:
+        """Winners and losers among words, with intervals, and what choosing earned against the fixed template (docs/copy_learning.md)."""
+        from tradewind.compose.choosing import report_of
+
+        return report_of(self.home, as_of=asked.cut(self.home, as_of, now=self.now()))
 
     def deliver(
         self,

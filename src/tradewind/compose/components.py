@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import inf, log1p
+from typing import TYPE_CHECKING, Self
 
 from tradewind.compose.base import Block, Brief, Draft, Writer
 from tradewind.compose.facts import Facts
@@ -22,18 +23,36 @@ from tradewind.compose.recipe import RECIPES, Room, Step, rooms
 from tradewind.errors import unknown
 from tradewind.types import Reason
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tradewind.engine.home import Home
+
 ANCHORED = ("similar", "together")  # kinds of wording that name another item
 POPULAR = 50  # the last rank of which "many have chosen it" is said
 HEADLINES = frozenset({"percent_off", "amount_off", "offer_price"})
 
 
 class Components(Writer):
-    """Writes from the shipped library of the brief's language, or from ``library``."""
+    """Writes from the shipped library of the brief's language, or from ``library``: one for all, or one per language."""
 
     name = "components"
 
-    def __init__(self, library: Library | None = None) -> None:
+    def __init__(self, library: Library | Mapping[str, Library] | None = None) -> None:
         self.library = library
+
+    @classmethod
+    def open(cls, home: Home, *, now: datetime) -> Self:  # noqa: ARG003 - approval knows no clock
+        """The writer of a shop: it says only what is approved there (:mod:`tradewind.compose.approval`)."""
+        from tradewind.compose.approval import libraries
+
+        return cls(libraries(home))
+
+    def library_of(self, locale: str) -> Library:
+        """The library that it writes from in a language."""
+        if isinstance(self.library, Mapping):
+            return self.library[locale]
+        return self.library or load(locale)
 
     def write(self, brief: Brief, *, facts: Facts, seed: int) -> Draft | str:
         """Choose one component per role; see the module for how. A text says why when nothing can be said."""
@@ -41,7 +60,7 @@ class Components(Writer):
             raise unknown("channel", brief.channel, RECIPES)
         if "offer" in facts.flags and facts.has.isdisjoint(HEADLINES):
             return "the offer cannot be put into words"
-        library, reason = self.library or load(brief.locale), reason_kind(brief.reason, facts)
+        library, reason = self.library_of(brief.locale), reason_kind(brief.reason, facts)
         pools = _Pools(library, brief.channel, facts)
         tones = [tone for tone in ((brief.tone,) if brief.tone else TONES) if pools.speak(tone)]
         if not tones:

@@ -21,6 +21,7 @@ from tradewind import plugins
 from tradewind.collect.consent import reason as stop
 from tradewind.compose import locales
 from tradewind.compose.base import Brief, Writer
+from tradewind.compose.choosing import Choosing
 from tradewind.compose.components import Components
 from tradewind.compose.facts import FRESH, Facts, Storefront, gather, unsellable
 from tradewind.compose.guard import Guard
@@ -62,6 +63,7 @@ class Composed:
     samples: tuple[Message, ...] = field(default=(), repr=False)
     ledger: Ledger | None = field(default=None, repr=False)
     writers: Mapping[str, int] = field(default_factory=dict)  # who wrote -> messages
+    words: Mapping[str, int] = field(default_factory=dict)  # how the words were chosen -> messages
 
     def messages(self, limit: int | None = None) -> Iterator[Message]:
         """Yield the ready messages of the plan in the order of their ids, read from the ledger."""
@@ -83,7 +85,7 @@ class Composed:
 
     def to_json(self) -> dict[str, Any]:
         """The counts, as one object for machines."""
-        names = ("plan_id", "ready", "withheld", "waiting", "done", "reasons", "verdicts", "fallbacks", "written", "writers")
+        names = ("plan_id", "ready", "withheld", "waiting", "done", "reasons", "verdicts", "fallbacks", "written", "writers", "words")
         return {name: dict(value) if isinstance(value := getattr(self, name), Mapping) else value for name in names}
 
     def to_text(self) -> str:
@@ -93,6 +95,7 @@ class Composed:
         for title, table in (
             ("written", self.written),
             ("writer", self.writers),
+            ("words", self.words),
             ("withheld", self.reasons),
             ("fallback", self.fallbacks),
             ("verdict", self.verdicts),
@@ -137,7 +140,10 @@ def compose(
         )
     _web(shop_url)
     store = Storefront(home.settings.name, home.settings.currency, shop_url, home.settings.zone)
-    run = _Run(home, Material.read(home, plan, offers=offers, now=now), store, locale, seed, now, author)
+    components = Components.open(home, now=now)
+    choosing = Choosing.open(home, plan.features, known={name: components.library_of(name) for name in locales.LOCALES}, now=now)
+    material = Material.read(home, plan, offers=offers, now=now)
+    run = _Run(home, material, store, locale, seed, now, author, components, choosing)
     return run.all(plan.plan_id)
 
 
@@ -168,6 +174,8 @@ class _Run:
     seed: int
     now: datetime
     writer: Writer
+    components: Components
+    choosing: Choosing
     guard: Guard = field(default_factory=Guard)
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -175,6 +183,7 @@ class _Run:
     fallbacks: Counter[str] = field(default_factory=Counter)
     written: Counter[str] = field(default_factory=Counter)
     writers: Counter[str] = field(default_factory=Counter)
+    words: Counter[str] = field(default_factory=Counter)
     samples: list[Message] = field(default_factory=list)
     known: dict[tuple[str | None, str | None, str, str | None, Market], Facts] = field(default_factory=dict)
 
@@ -201,10 +210,12 @@ class _Run:
         return Composed(
             plan_id, self.counts["ready"], self.counts["withheld"], self.counts["waiting"], done, dict(self.reasons),
             dict(self.verdicts), dict(self.fallbacks), dict(self.written), tuple(self.samples), self.home.ledger, dict(self.writers),
+            dict(self.words),
         )  # fmt: skip
 
     def _chunk(self, plan_id: str, rows: list[dict[str, Any]]) -> None:
         told = self.material.of(rows)
+        self.choosing.look([row["customer"] for row in rows], at=self.now)
         ready: list[Message] = []
         withheld: list[tuple[dict[str, Any], str]] = []
         for row in rows:
@@ -238,8 +249,11 @@ class _Run:
         facts = self._facts(told, locale)
         reason, anchor = self.material.reason(told)
         facts = (facts.with_anchor(anchor) if anchor else facts).noting(fallback)
-        brief = Brief(row["decision_id"], row["channel"], locale, reason)
-        text = write(brief, facts=facts, seed=self.seed, at=send_at, writer=self.writer, guard=self.guard)
+        customer, decision = row["customer"], row["decision_id"]
+        chooser = self.choosing.chooser(customer, decision, at=send_at)
+        brief = Brief(decision, row["channel"], locale, reason, chooser=chooser, segment=self.choosing.segment.get(decision))
+        writer = self.components if self.choosing.controlled(customer) else self.writer
+        text = write(brief, facts=facts, seed=self.seed, at=send_at, writer=writer, guard=self.guard, last=self.components)
         for verdict in text.verdicts:
             self.verdicts[f"{verdict.rule}:{verdict.severity}"] += 1
         for note in text.facts.fallbacks:
@@ -251,6 +265,8 @@ class _Run:
     def _message(self, plan_id: str, row: Mapping[str, Any], told: Mapping[str, Any], text: Text, reason: Reason | None) -> Message:
         ends = [moment for moment in (text.facts.ends_at, from_micros(row["expires_at"]) if row["expires_at"] else None) if moment]
         kept = {name: str(told[name]) for name in ("item", "offer", "zone") if told[name] is not None}
+        kept |= self.choosing.headers(row["customer"], row["decision_id"])
+        self.words[self.choosing.way(row["customer"])] += 1
         empty = Message(
             row["message_id"], row["decision_id"], plan_id, row["customer"], row["channel"], text.facts.locale, {}, (), "", "",
             from_micros(row["send_at"]), min(ends, default=None), kept,

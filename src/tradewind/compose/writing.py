@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -15,6 +15,8 @@ from tradewind.compose.layout import assemble
 from tradewind.compose.sms import segments
 from tradewind.errors import InputError
 from tradewind.types import Message, Reason
+
+KEPT = ("item", "offer", "zone", "segment", "policy", "control")  # headers that a new text does not change
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +40,27 @@ class Text:
         return min((fact.expires_at for name, fact in self.facts.facts.items() if name in used or name == "link"), default=None)
 
 
-def write(brief: Brief, *, facts: Facts, seed: int, at: datetime, writer: Writer | None = None, guard: Guard | None = None) -> Text:
+def write(
+    brief: Brief,
+    *,
+    facts: Facts,
+    seed: int,
+    at: datetime,
+    writer: Writer | None = None,
+    guard: Guard | None = None,
+    last: Components | None = None,
+) -> Text:
     """Write one text for the moment ``at`` of sending.
 
     Facts that are expired then are left out; names that the guard refuses are left out; a template that the guard refuses,
     and a finished text that it refuses, is withheld with its first verdict as the reason. Where ``writer`` has no text that stands,
-    ``components`` writes it, and the facts' ``fallbacks`` say why.
+    ``components`` (``last``; from the shipped library without one) writes it, and the facts' ``fallbacks`` say why.
     """
     guard = guard or Guard()
     facts, vetted = guard.vet(facts.fresh(at))
     if "shop" not in facts.facts:
         return Text({}, None, facts, vetted, "the shop's name is missing or cannot be said")
-    last = Components()
+    last = last or Components()
     if writer is not None:
         text = _written(writer, brief, facts=facts, vetted=vetted, seed=seed, guard=guard)
         if not text.withheld or writer.name == last.name:
@@ -106,6 +117,19 @@ def sms_headers(body: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
+class Logged:
+    """Chooses again by the probabilities that a message logged, whatever was learned since."""
+
+    shares: Mapping[str, Mapping[str, float]]
+
+    def chances(self, role: str, names: Sequence[str]) -> Sequence[float]:
+        """Those of the names that still fit, in the same proportions; all alike where none of them was known."""
+        kept = [self.shares.get(role, {}).get(name, 0.0) for name in names]
+        total = sum(kept)
+        return [share / total for share in kept] if total > 0 else [1 / len(names)] * len(names)
+
+
+@dataclass(frozen=True, slots=True)
 class Refreshed:
     """What became of a message when its facts were looked at again: "same", "changed" or "withheld" (with the reason)."""
 
@@ -133,7 +157,8 @@ def refresh(message: Message, facts: Facts, *, now: datetime, writer: Writer | N
     told = json.loads(message.headers["reason"]) if "reason" in message.headers else None
     reason = Reason(told["code"], told["details"]) if told else None
     seed = int(message.headers["seed"])
-    brief = Brief(message.decision_id, message.channel, message.locale, reason)
+    chooser = Logged(json.loads(message.headers["shares"])) if "policy" in message.headers else None
+    brief = Brief(message.decision_id, message.channel, message.locale, reason, chooser=chooser)
     text = write(brief, facts=facts, seed=seed, at=now, writer=writer, guard=guard)
     if text.withheld or text.draft is None:
         return Refreshed("withheld", None, text.withheld or "")
@@ -144,7 +169,7 @@ def refresh(message: Message, facts: Facts, *, now: datetime, writer: Writer | N
 def renew(message: Message, text: Text, *, seed: int, reason: Reason | None) -> Message:
     """Return ``message`` with the text in place of its own, and the log of that text."""
     assert text.draft is not None, "a text that stands has a draft"
-    kept = {name: value for name, value in message.headers.items() if name in ("item", "offer", "zone")}
+    kept = {name: value for name, value in message.headers.items() if name in KEPT}
     log = {**kept, **headers(text, seed=seed, reason=reason)}
     if message.channel == "sms":
         log |= sms_headers(text.parts["body"])
