@@ -194,10 +194,19 @@ def compose(
     plan: PlanId = None,
     locale: Annotated[str | None, typer.Option("--locale", help="zh-CN or en for everybody; each customer's own when left out.")] = None,
     writer: Annotated[str, typer.Option("--writer", help="components, chat, local or transformer (docs/writers.md).")] = "components",
+    batch_out: Annotated[Path | None, typer.Option("--batch-out", help="Only write chat's open questions to this file.")] = None,
+    batch_in: Annotated[Path | None, typer.Option("--batch-in", help="First read the answers to them from this file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write the messages of a plan; every number in every text is checked against the facts."""
     with _open(shop) as opened:
+        if batch_in is not None:
+            loaded = opened.load_batch(batch_in)
+            typer.echo(f"{loaded.kept:,} answers kept; refused: {dict(loaded.refused) or 'none'}", err=True)
+        if batch_out is not None:
+            number = opened.write_batch(opened.plan(plan), batch_out, locale=locale)
+            _say({"questions": number, "path": str(batch_out)}, f"{number:,} questions in {batch_out}", as_json=as_json)
+            return
         composed = opened.compose(opened.plan(plan), locale=locale, writer=writer)
     _say(composed.to_json(), composed.to_text(), as_json=as_json)
 

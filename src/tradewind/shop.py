@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tradewind.collect.report import CollectReport
+    from tradewind.compose._chat_batch import Loaded
     from tradewind.compose.compose import Composed
     from tradewind.decide.curve import Curve
     from tradewind.decide.plan import Plan
@@ -320,6 +321,22 @@ class Shop:
         from tradewind.compose.choosing import report_of
 
         return report_of(self.home, as_of=asked.cut(self.home, as_of, now=self.now()))
+
+    def write_batch(self, plan: Plan, path: str | Path, *, locale: str | None = None, at: datetime | str | None = None) -> int:
+        """Write the questions that ``writer="chat"`` would ask for a plan as a batch file; return how many (docs/writers.md)."""
+        from tradewind.compose._chat_batch import Collector, export
+        from tradewind.compose.compose import compose
+
+        moment, url = self.now() if at is None else utc(at, what="at"), self.home.settings.url
+        collector = Collector.open(self.home, now=moment)
+        compose(self.home, asked.is_plan(plan), locale=locale, now=moment, shop_url=url, writer=collector, dry_run=True)
+        return export(collector, Path(path))
+
+    def load_batch(self, path: str | Path) -> Loaded:
+        """Read a provider's answers to such a file; ``compose(..., writer="chat")`` then draws from them."""
+        from tradewind.compose._chat_batch import load
+
+        return load(self.home, Path(path), now=self.now())
 
     def deliver(
         self,

@@ -92,7 +92,7 @@ class _Post:
     def __init__(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float, limit: int) -> None:
         self.url, self.body, self.headers, self.seconds, self.limit = url, body, headers, seconds, limit
         self.outcome: Any = Failed("no answer in time", billed=True)
-        self.connection: http.client.HTTPConnection | None = None
+        self.socket: socket.socket | None = None
 
     def run(self) -> None:
         try:
@@ -107,27 +107,27 @@ class _Post:
             self.outcome = Failed("the connection was dropped", billed=True)
         except (OSError, ValueError):  # no such host, no route, a certificate that is not trusted
             self.outcome = Failed("the server cannot be reached")
-        finally:
-            if self.connection is not None:
-                self.connection.close()
 
     def abort(self) -> None:
         """Cut the line, so that the thread ends."""
-        sock = self.connection.sock if self.connection is not None else None
-        if sock is not None:
+        if self.socket is not None:
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                self.socket.shutdown(socket.SHUT_RDWR)
 
     def _talk(self) -> Any:
         parts = urlsplit(self.url)
         host, port = parts.hostname or "", parts.port
+        connection = http.client.HTTPConnection(host, port, timeout=self.seconds)
         if parts.scheme == "https":
-            secure = ssl.create_default_context()
-            self.connection = http.client.HTTPSConnection(host, port, timeout=self.seconds, context=secure)
-        else:
-            self.connection = http.client.HTTPConnection(host, port, timeout=self.seconds)
-        self.connection.request("POST", parts.path, self.body, dict(self.headers))
-        response = self.connection.getresponse()
+            connection = http.client.HTTPSConnection(host, port, timeout=self.seconds, context=ssl.create_default_context())
+        with contextlib.closing(connection):
+            connection.connect()
+            self.socket = connection.sock  # the connection may hand it over to the response
+            connection.request("POST", parts.path, self.body, dict(self.headers))
+            with connection.getresponse() as response:
+                return self._document(response)
+
+    def _document(self, response: http.client.HTTPResponse) -> Any:
         if response.status != http.HTTPStatus.OK:
             raise refused(response.status, response.headers)
         if response.headers.get_content_type() != "application/json":

@@ -16,7 +16,7 @@ from tradewind.compose.components import Components
 from tradewind.compose.facts import Facts
 from tradewind.compose.guard import Guard, blocked
 from tradewind.compose.layout import assemble
-from tradewind.compose.library import Component, Library, load, read
+from tradewind.compose.library import Component, Library, read
 from tradewind.compose.template import Slot, parse
 from tradewind.errors import InputError
 
@@ -47,14 +47,16 @@ def answered(text: str, asked: Ask) -> list[dict[str, str]] | None:
     return valid[: asked.count] or None
 
 
-def accept(rows: Sequence[Mapping[str, str]], asked: Ask, *, brief: Brief, facts: Facts, writer: str, guard: Guard) -> Accepted:
+def accept(
+    rows: Sequence[Mapping[str, str]], asked: Ask, *, brief: Brief, facts: Facts, base: Library, writer: str, guard: Guard
+) -> Accepted:
     """Check every text by itself and in a whole message over these facts."""
     refused: Counter[str] = Counter()
     texts: dict[str, list[str]] = {}
     for role, _, slots, among in asked.roles:
         for text in dict.fromkeys(row[role].strip() for row in rows):
             why = _fault(text, slots, among, locale=asked.locale, facts=facts, guard=guard)
-            why = why or _trial(text, role, brief=brief, facts=facts, writer=writer, guard=guard)
+            why = why or _trial(text, role, brief=brief, facts=facts, base=base, writer=writer, guard=guard)
             if why:
                 refused[why] += 1
             else:
@@ -62,9 +64,8 @@ def accept(rows: Sequence[Mapping[str, str]], asked: Ask, *, brief: Brief, facts
     return Accepted({role: tuple(found) for role, found in texts.items()}, dict(refused))
 
 
-def library(accepted: Accepted, *, locale: str, channel: str, writer: str) -> Library:
-    """Return the shipped library with the accepted texts in place of its own in the roles that have some; they go with any tone."""
-    own = load(locale)
+def library(accepted: Accepted, own: Library, *, channel: str, writer: str) -> Library:
+    """Return the library ``own`` with the accepted texts in place of its own in the roles that have some; they go with any tone."""
     known = {(found.role, found.template.text): found for found in own.components}
     new = [
         replace(found, tone="any") if (found := known.get((role, text))) else component(text, role, own, channel=channel, writer=writer)
@@ -103,9 +104,9 @@ def _fault(text: str, slots: Sequence[str], among: Sequence[str], *, locale: str
     return stop[0].rule if stop else ""
 
 
-def _trial(text: str, role: str, *, brief: Brief, facts: Facts, writer: str, guard: Guard) -> str:
+def _trial(text: str, role: str, *, brief: Brief, facts: Facts, base: Library, writer: str, guard: Guard) -> str:
     """Which rule a whole message with this text breaks, or the empty text."""
-    one = library(Accepted({role: (text,)}, {}), locale=brief.locale, channel=brief.channel, writer=writer)
+    one = library(Accepted({role: (text,)}, {}), base, channel=brief.channel, writer=writer)
     draft = Components(one).write(replace(brief, key="trial", chooser=None), facts=facts, seed=0)
     if isinstance(draft, str):
         return "no room for it"

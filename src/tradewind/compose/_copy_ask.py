@@ -18,7 +18,7 @@ from typing import Any
 from tradewind import plugins
 from tradewind.compose.base import Brief, Pack
 from tradewind.compose.facts import Facts
-from tradewind.compose.library import TONES, load
+from tradewind.compose.library import TONES, Library
 from tradewind.compose.locales import data
 from tradewind.compose.recipe import RECIPES, rooms
 from tradewind.errors import InputError
@@ -82,8 +82,10 @@ class Ask:
         return hashlib.sha256(json.dumps(self.body(model, max_tokens=0), sort_keys=True).encode() + repr(self.known).encode()).hexdigest()
 
 
-def ask(brief: Brief, facts: Facts, *, mode: str, by: str, count: int, aspects: Iterable[str] = ()) -> Ask:
-    """Make the question for a message. The brief's key, which names a decision, stays here. ``aspects``: codes of what reviews praise.
+def ask(brief: Brief, facts: Facts, *, base: Library, mode: str, by: str, count: int, aspects: Iterable[str] = ()) -> Ask:
+    """Make the question for a message. The brief's key, which names a decision, stays here.
+
+    ``base``: the approved library; ``aspects``: codes of what reviews praise.
 
     Raises
     ------
@@ -100,7 +102,7 @@ def ask(brief: Brief, facts: Facts, *, mode: str, by: str, count: int, aspects: 
     about = tuple((name, facts.texts[name]) for name in names if name in facts.texts)
     known = tuple(sorted(facts.has & RESTS))
     asked = Ask(
-        brief.channel, brief.locale, brief.tone, brief.segment, offer, known, about, aspects, _roles(brief, facts, mode), count
+        brief.channel, brief.locale, brief.tone, brief.segment, offer, known, about, aspects, _roles(brief, facts, base, mode), count
     )  # fmt: skip
     refuse(asked)
     return asked
@@ -113,18 +115,18 @@ def refuse(asked: Ask) -> None:
         raise InputError(f"A question to a language model would have held {verdict.reason}: nothing was sent ({verdict.rule}).")
 
 
-def _roles(brief: Brief, facts: Facts, mode: str) -> tuple[tuple[str, int, tuple[str, ...], tuple[str, ...]], ...]:
+def _roles(brief: Brief, facts: Facts, base: Library, mode: str) -> tuple[tuple[str, int, tuple[str, ...], tuple[str, ...]], ...]:
     found: list[tuple[str, int, tuple[str, ...], tuple[str, ...]]] = []
     room = rooms(brief.channel, facts)[0].parts
-    library = load(brief.locale)
     for step in RECIPES[brief.channel]:
         has = facts.view(step.role, brief.channel).has
         if not step.wanted(facts, share=True) or step.role in LEGAL or (mode == "write" and step.role not in CREATIVE):
             continue
         among: tuple[str, ...] = ()
         if mode == "choose":
-            fitting = [c for c in library.by_role.get((brief.channel, step.role), ()) if not c.reasons and not c.fallback]
-            among = tuple(c.template.text for c in fitting if any(c.fits(has, tone) for tone in (brief.tone,) * bool(brief.tone) or TONES))
+            fitting = [c for c in base.by_role.get((brief.channel, step.role), ()) if not c.reasons and not c.fallback]
+            tones = (brief.tone,) if brief.tone else TONES
+            among = tuple(c.template.text for c in fitting if any(c.fits(has, tone) for tone in tones))
             if not among:
                 continue
         columns = min(COLUMNS.get(step.role, 120), room.get(step.part, 1000))

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import select
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tradewind.compose.facts import Facts
     from tradewind.engine.home import Home
 
+SEEN = 50_000  # kinds of messages whose question is remembered
 PAUSE = 0.25  # seconds before the second try where the server names none
 SETUP = """The writer "chat" needs a server. Put into tradewind.toml, for example:
 [chat]
@@ -60,21 +61,24 @@ class Chat(Writer):
         now: datetime,
         key: str | None = None,
         guard: Guard | None = None,
+        components: Components | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model, self.ledger, self.now, self._key = model.checked(), ledger, now, key
         self.guard, self.clock = guard or Guard(), clock
+        self.components = components or Components()  # whose approved library stands in the roles that a model leaves alone
         self.purse, self.breaker = Purse(ledger, model, now=now), Breaker(clock)
         self.counts: Counter[str] = Counter()
         self._until = clock() + model.run_seconds
-        self._known: dict[str, Library | str] = {}
+        self._known: dict[str, Library | str] = {}  # by key of the question
+        self._keys: dict[tuple[str, str | None, str | None, str], str] = {}  # of messages that differ in nothing that is asked
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Chat({self.model.model!r} at {self.model.url!r})"
 
     @classmethod
-    def open(cls, home: Home, *, now: datetime) -> Chat:
+    def open(cls, home: Home, *, now: datetime) -> Self:
         """The writer that ``[chat]`` of ``tradewind.toml`` describes.
 
         Raises
@@ -90,17 +94,11 @@ class Chat(Writer):
             raise InputError(f"The environment variable {model.key_env} is not set; chat.key_env says that it holds the key.")
         if key and not key.isascii():
             raise InputError(f"The environment variable {model.key_env} holds characters that no key has.")
-        return cls(model, ledger=home.ledger, now=now, key=key)
+        return cls(model, ledger=home.ledger, now=now, key=key, components=Components.open(home, now=now))
 
     def write(self, brief: Brief, *, facts: Facts, seed: int) -> Draft | str:
         """Draw among the candidates of this message's question; asks it first where nobody did."""
-        try:
-            asked = self.question(brief, facts)
-        except InputError as error:
-            return str(error)
-        if not asked.roles:
-            return f"no role of {brief.channel} is a model's to write"
-        found = self._library(asked, brief, facts)
+        found = self._library(brief, facts)
         if isinstance(found, str):
             return found
         draft = Components(found).write(brief, facts=facts, seed=seed)
@@ -110,7 +108,8 @@ class Chat(Writer):
         """What would be asked for a message; raises InputError where something personal would have left."""
         model, praised = self.model, [fact.value for name, fact in facts.facts.items() if name == "aspect"]
         aspects = praised if model.by == "item" else ()
-        return ask(brief, facts, mode=model.mode, by=model.by, count=model.candidates, aspects=aspects)
+        base = self.components.library_of(brief.locale)
+        return ask(brief, facts, base=base, mode=model.mode, by=model.by, count=model.candidates, aspects=aspects)
 
     def known(self, key: str) -> str | None:
         """The stored answer to a question, as the model gave it."""
@@ -124,13 +123,23 @@ class Chat(Writer):
         with self.ledger.write() as conn:
             insert_new(conn, model_answers, [row])
 
-    def _library(self, asked: Ask, brief: Brief, facts: Facts) -> Library | str:
+    def _library(self, brief: Brief, facts: Facts) -> Library | str:
         """What may be drawn from, or why there is nothing; failures are remembered for the run, so that a question is asked once."""
-        key = asked.key(self.model.model)
+        alike = (brief.channel, brief.tone, brief.segment, facts.hash)
         with self._lock:
-            if key not in self._known:
-                self._known[key] = self._found(key, asked, brief, facts)
-            return self._known[key]
+            if len(self._keys) > SEEN:
+                self._keys.clear()
+            if alike not in self._keys:
+                try:
+                    asked = self.question(brief, facts)
+                except InputError as error:
+                    return str(error)
+                if not asked.roles:
+                    return f"no role of {brief.channel} is a model's to write"
+                key = self._keys[alike] = asked.key(self.model.model)
+                if key not in self._known:
+                    self._known[key] = self._found(key, asked, brief, facts)
+            return self._known[self._keys[alike]]
 
     def _found(self, key: str, asked: Ask, brief: Brief, facts: Facts) -> Library | str:
         text = self.known(key)
@@ -142,11 +151,13 @@ class Chat(Writer):
         except Failed as failed:
             self.counts[f"failed: {failed.why}"] += 1
             return failed.why
-        stood = accept(answered(text, asked) or (), asked, brief=brief, facts=facts, writer=self.name, guard=self.guard)
+        base = self.components.library_of(brief.locale)
+        rows = answered(text, asked) or ()
+        stood = accept(rows, asked, brief=brief, facts=facts, base=base, writer=self.name, guard=self.guard)
         self.counts.update({f"refused: {why}": times for why, times in stood.refused.items()})
         if not stood.texts:
             return f"nothing of the answer stood: {max(stood.refused, key=lambda why: stood.refused[why], default='no candidate')}"
-        return library(stood, locale=brief.locale, channel=brief.channel, writer=self.name)
+        return library(stood, base, channel=brief.channel, writer=self.name)
 
     def _answer(self, asked: Ask) -> str:
         """Ask, and once more where that may help; raises Failed."""

@@ -119,12 +119,14 @@ def compose(
     shop_url: str | None = None,
     offers: Sequence[Offer] | None = None,
     writer: str | Writer = Components.name,
+    dry_run: bool = False,
 ) -> Composed:
     """Write the planned messages of a committed plan, each in its customer's language unless ``locale`` forces one.
 
     ``shop_url``: https address of an item's page with ``{item}`` in it, or a base to which the item's id is added; without one
     the texts have no links. ``offers``: the offers that the plan was made from, where the shop's tables do not hold them.
     ``writer``: the name of one (docs/writers.md), or one that is set up; where it has no text that stands, ``components`` has.
+    ``dry_run``: everything is written and checked, nothing is stored.
     Run it again after a crash, or when ``deliver`` has sent stale messages back: what is done stays done.
 
     Raises
@@ -143,7 +145,7 @@ def compose(
     components = Components.open(home, now=now)
     choosing = Choosing.open(home, plan.features, known={name: components.library_of(name) for name in locales.LOCALES}, now=now)
     material = Material.read(home, plan, offers=offers, now=now)
-    run = _Run(home, material, store, locale, seed, now, author, components, choosing)
+    run = _Run(home, material, store, locale, seed, now, author, components, choosing, dry_run=dry_run)
     return run.all(plan.plan_id)
 
 
@@ -176,6 +178,7 @@ class _Run:
     writer: Writer
     components: Components
     choosing: Choosing
+    dry_run: bool = False
     guard: Guard = field(default_factory=Guard)
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -228,8 +231,10 @@ class _Run:
                 ready.append(made)
             else:
                 withheld.append((row, made))
-        with self.home.ledger.write() as conn:
-            self._store(conn, ready, withheld)
+        if not self.dry_run:
+            with self.home.ledger.write() as conn:
+                self._store(conn, ready, withheld)
+        self._count(ready, withheld)
 
     def _one(self, plan_id: str, row: Mapping[str, Any], told: Mapping[str, Any], send_at: datetime) -> Message | str:
         """Return the message of one outbox row, or why there is none."""
@@ -316,6 +321,8 @@ class _Run:
             change = update(outbox).where(*mine).values(state="withheld", detail=why, updated_at=at)
             if conn.execute(change, {"key": row["message_id"]}).rowcount == 1:
                 settle(conn, row["decision_id"], spent=0)
+
+    def _count(self, ready: Sequence[Message], withheld: Sequence[tuple[Mapping[str, Any], str]]) -> None:
         self.counts["ready"] += len(ready)
         self.counts["withheld"] += len(withheld)
         self.reasons.update(why.partition(" (")[0] for _, why in withheld)
