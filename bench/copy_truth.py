@@ -65,11 +65,11 @@ class World:
         currency = rng.choice(CURRENCIES)
         item = random_item(rng, f"b-{number % 997}", currency) if rng.random() < 0.9 else None
         pays = rng.choice(CURRENCIES) if rng.random() < 0.2 else None
-        made = cls(
-            rng, currency, item, None if rng.random() < 0.2 else random_offer(rng, NOW, item["item"] if item else None), rng.choice(["zh-CN", "en"]),
-            rng.choice(["Asia/Shanghai", "Europe/London", "America/New_York"]), Market((), pays, rng.choice([None, "EU", "CN"])), (), None,
-            "https://harbour.example/p/{item}" if rng.random() < 0.8 else None,
-        )  # fmt: skip
+        offer = None if rng.random() < 0.2 else random_offer(rng, NOW, item["item"] if item else None)
+        zone = rng.choice(["Asia/Shanghai", "Europe/London", "America/New_York"])
+        market = Market((), pays, rng.choice([None, "EU", "CN"]))
+        url = "https://harbour.example/p/{item}" if rng.random() < 0.8 else None
+        made = cls(rng, currency, item, offer, rng.choice(["zh-CN", "en"]), zone, market, (), None, url)
         made.rerate()
         made.remember(NOW)
         return made

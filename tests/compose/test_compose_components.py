@@ -103,7 +103,9 @@ REDUCED = [
 
 def cases() -> Iterator[tuple[Facts, str]]:
     """Facts and formats that between them call for every component."""
-    told = [known(*pair, locale, proof=proof) for pair, locale, proof in itertools.product(WORLDS, ("zh-CN", "en"), (False, True))]
+    told = [
+        known(row, offer, locale, proof=proof) for (row, offer), locale, proof in itertools.product(WORLDS, ("zh-CN", "en"), (False, True))
+    ]
     named = itertools.product(("Mug", "M" * 36), (None, 12_950), (STORE, replace(STORE, name="The Harbour General Store")))
     short = [  # ads and push are short: names decide what fits
         gather(item(title_en=title, title_zh=title, price=price), offer=offer, store=store, locale=locale, zone=None, at=NOW)
