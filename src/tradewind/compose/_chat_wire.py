@@ -14,6 +14,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -145,7 +146,7 @@ class _Post:
             raise Failed("the answer is no JSON", billed=True) from None
 
 
-def refused(status: int, headers: Mapping[str, str]) -> Failed:
+def refused(status: int, headers: Message) -> Failed:
     """Return what a status other than 200 means."""
     if 300 <= status < 400:  # a key is never sent on to another address
         return Failed("redirects are not followed", again=False)
@@ -158,7 +159,7 @@ def refused(status: int, headers: Mapping[str, str]) -> Failed:
     return Failed(f"the server refused the request: {status}", again=False)
 
 
-def _wait(headers: Mapping[str, str]) -> float | None:
+def _wait(headers: Message) -> float | None:
     """Seconds of ``Retry-After``; a date counts from the server's own ``Date``."""
     told = headers.get("Retry-After")
     if told is None:
