@@ -33,7 +33,7 @@ from tradewind.engine.models import ChatModel
 
 CHANNELS = ("email", "push", "sms", "inapp")
 FAULTS = ("busy", "failed", "drip", "half", "type", "drop", "oversized", "redirect", "schema", "prose", "cut", "shape", "digits", "denied")
-THREADS = 16
+THREADS = 8
 
 
 def code(number: int) -> str:

@@ -119,6 +119,17 @@ def test_a_message_comes_out_whatever_the_server_does(fault: str, own: Ledger) -
         assert conn.execute(select(model_calls.c.state, func.count()).group_by(model_calls.c.state)).all() == [(state, calls)]
 
 
+def test_a_ledger_that_another_process_holds_stops_no_message(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with FaultServer() as server, Ledger.open(url) as other, Ledger.open(url, wait_seconds=0.1) as mine:
+        writer = chat(server, mine)
+        with other.write():
+            text = text_of(writer)
+        assert sound(text)
+        assert text.facts.fallbacks[-1] == "chat: the ledger is busy -> components"
+        assert not server.seen
+
+
 def test_a_server_without_schemas_is_asked_in_words(own: Ledger) -> None:
     with FaultServer("no_schemas") as server:
         assert text_of(chat(server, own)).draft.writer == "chat"  # type: ignore[union-attr]

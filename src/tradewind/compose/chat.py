@@ -29,7 +29,7 @@ from tradewind.compose.guard import Guard
 from tradewind.compose.library import Library
 from tradewind.engine.ledger import Ledger, insert_new, model_answers
 from tradewind.engine.models import ChatModel
-from tradewind.errors import InputError
+from tradewind.errors import InputError, Locked
 from tradewind.types import micros
 
 if TYPE_CHECKING:
@@ -142,15 +142,16 @@ class Chat(Writer):
             return self._known[self._keys[alike]]
 
     def _found(self, key: str, asked: Ask, brief: Brief, facts: Facts) -> Library | str:
-        text = self.known(key)
-        self.counts["cached"] += text is not None
         try:
+            text = self.known(key)
+            self.counts["cached"] += text is not None
             if text is None:
                 text = self._answer(asked)
                 self.keep(key, asked.data, text)
-        except Failed as failed:
-            self.counts[f"failed: {failed.why}"] += 1
-            return failed.why
+        except (Failed, Locked) as failed:  # what a call held while the ledger was locked stays held: it counts in full
+            why = failed.why if isinstance(failed, Failed) else "the ledger is busy"
+            self.counts[f"failed: {why}"] += 1
+            return why
         base = self.components.library_of(brief.locale)
         rows = answered(text, asked) or ()
         stood = accept(rows, asked, brief=brief, facts=facts, base=base, writer=self.name, guard=self.guard)
