@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tradewind.decide.plan import Plan
 
 
-OVER = {1: ("budget", "budget_full"), 2: ("stock", "stock_full")}  # why a draw became "nothing"
+OVER = {1: ("budget", "budget_full"), 2: ("stock", "stock_full"), 3: ("limits", "limit_full")}  # why a draw became "nothing"
 
 
 @dataclass(frozen=True)

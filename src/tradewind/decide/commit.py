@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy import Connection, delete, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, select, true, update
 
+from tradewind.decide.caps import SPEND, claims
 from tradewind.decide.hashing import canonical, digest
 from tradewind.decide.plan import Plan
 from tradewind.engine import ledger as books
@@ -153,18 +154,17 @@ def _hold(conn: Connection, plan: Plan) -> None:
 
 
 def _promise(conn: Connection, plan: Plan, *, now: int) -> None:
-    """Promise the pieces that the plan hands out, until its window is over; never more are promised than the plan saw."""
+    """Promise what the plan hands out, until its window is over; never more is promised than the plan saw."""
     table, promises = books.stock, books.promises
-    over = Counter(conn.execute(delete(promises).where(promises.c.until <= now).returning(promises.c.thing)).scalars())
+    over = _gone(conn, promises.c.until <= now)
     left: dict[str, int] = plan.meta.get("stock", {})
-    wanted: dict[str, list[str]] = {}
-    for row in chosen(plan).select(["decision_id", "offer", "item"]).to_pylist():
-        for thing in (f"item:{row['item']}", f"offer:{row['offer']}"):
-            if thing in left:
-                wanted.setdefault(thing, []).append(row["decision_id"])
+    wanted: dict[str, dict[str, int]] = {}
+    for row in chosen(plan).select(["decision_id", "offer", "item", "channel", "send_at", "reserved"]).to_pylist():
+        for thing, amount in claims(row, left):
+            wanted.setdefault(thing, {})[row["decision_id"]] = amount
     books.insert_new(conn, books.stock, [{"thing": thing, "reserved": 0} for thing in sorted(wanted)])
     for thing in sorted(over.keys() | wanted.keys()):  # in one order, so that two plans never wait for each other
-        more = len(wanted.get(thing, ()))
+        more = sum(wanted.get(thing, {}).values())
         after = table.c.reserved - over[thing] + more
         fits = after <= left[thing] if more else true()
         if conn.execute(update(table).where(table.c.thing == thing, fits).values(reserved=after)).rowcount != 1:
@@ -180,11 +180,35 @@ def _promise(conn: Connection, plan: Plan, *, now: int) -> None:
     books.insert_new(conn, promises, rows)
 
 
-def promised(home: Home, *, at: datetime) -> dict[str, int]:
-    """How many pieces of everything open decisions promise at ``at``: ``item:SKU`` or ``offer:ID`` -> pieces."""
-    table = books.promises
+def _gone(conn: Connection, which: ColumnElement[bool]) -> Counter[str]:
+    """Delete some promises; how much of each thing they held."""
+    promises, held = books.promises, books.reservations
+    rows = conn.execute(delete(promises).where(which).returning(promises.c.decision_id, promises.c.thing)).all()
+    money = sorted({decision for decision, thing in rows if thing.startswith(SPEND)})
+    amounts: dict[str, int] = {}
+    for start in range(0, len(money), books.CHUNK):
+        some = held.c.decision_id.in_(money[start : start + books.CHUNK])
+        amounts |= {row.decision_id: row.amount for row in conn.execute(select(held.c.decision_id, held.c.amount).where(some))}
+    gone: Counter[str] = Counter()
+    for decision, thing in rows:
+        gone[thing] += amounts.get(decision, 0) if thing.startswith(SPEND) else 1
+    return gone
+
+
+def promised(home: Home, *, at: datetime, before: datetime | None = None) -> dict[str, int]:
+    """How much of everything open decisions promise at ``at``: ``item:SKU``, ``offer:ID``, ``channel:NAME:DAY`` -> how many.
+
+    Of ``spend:BUDGET:OFFER`` it is minor units. With ``before`` only plans of an earlier moment count: what a replay of it knew.
+    """
+    table, held, sent, plan = books.promises, books.reservations, books.outbox, books.plans
+    amount = func.sum(case((table.c.thing.startswith(SPEND, autoescape=True), func.coalesce(held.c.amount, 0)), else_=1))
+    joined = table.outerjoin(held, held.c.decision_id == table.c.decision_id)
+    open_ = table.c.until > micros(at)
+    if before is not None:
+        joined = joined.join(sent, sent.c.decision_id == table.c.decision_id).join(plan, plan.c.plan_id == sent.c.plan_id)
+        open_ = and_(open_, plan.c.as_of < micros(before))
     with home.ledger.read() as conn:
-        rows = conn.execute(select(table.c.thing, func.count()).where(table.c.until > micros(at)).group_by(table.c.thing)).all()
+        rows = conn.execute(select(table.c.thing, amount).select_from(joined).where(open_).group_by(table.c.thing)).all()
     return {str(thing): int(pieces) for thing, pieces in rows}
 
 
@@ -258,8 +282,7 @@ def _let_go(conn: Connection, decisions: Sequence[str]) -> None:
     promises, table = books.promises, books.stock
     gone: Counter[str] = Counter()
     for start in range(0, len(decisions), books.CHUNK):
-        some = promises.c.decision_id.in_(decisions[start : start + books.CHUNK])
-        gone.update(conn.execute(delete(promises).where(some).returning(promises.c.thing)).scalars())
+        gone += _gone(conn, promises.c.decision_id.in_(decisions[start : start + books.CHUNK]))
     for thing, pieces in sorted(gone.items()):
         conn.execute(update(table).where(table.c.thing == thing).values(reserved=table.c.reserved - pieces))
 

@@ -46,6 +46,7 @@ EXPLAIN = {
     "budget": "one such action costs more than the whole budget",
     "budget_reach": "the budget is too small to consider every customer for what costs money",
     "stock_reach": "too few pieces are left; customers from whom more is expected come first",
+    "cap_reach": "a limit of its channel or offer is too small to consider every customer for it",
 }
 UNLIMITED = 2**31  # pieces
 CODES = tuple(EXPLAIN)
@@ -166,6 +167,8 @@ def items(request: Request, offer: Offer, kind: OfferKind, *, left: np.ndarray, 
 def pieces(request: Request) -> np.ndarray:
     """Pieces per item that nobody is promised, ``UNLIMITED`` where the stock is not known; int64."""
     left = numbers(request.items, "stock", UNLIMITED)
+    if request.caps.stock:
+        left = np.minimum(left, [request.caps.stock.get(name, UNLIMITED) for name in request.items["item"].to_pylist()])
     if any(name.startswith("item:") for name in request.promised):
         held = np.array([request.promised.get(f"item:{name}", 0) for name in request.items["item"].to_pylist()], dtype=np.int64)
         left = np.where(left < UNLIMITED, left - held, left)

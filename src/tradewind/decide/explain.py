@@ -18,6 +18,7 @@ _LISTED = 5  # names per reason before they share a line
 FULL = {
     "budget_full": "the budget was used up by decisions drawn before this one",
     "stock_full": "the last piece went to a decision drawn before this one",
+    "limit_full": "a limit of its channel or offer was used up by decisions drawn before this one",
 }
 _SAID = EXPLAIN | FULL
 

@@ -21,8 +21,9 @@ import numpy as np
 import pyarrow as pa
 from sqlalchemy import select
 
-from tradewind.decide import assemble, features, prior, scarcity
+from tradewind.decide import assemble, caps, features, prior, scarcity
 from tradewind.decide.candidates import Candidates
+from tradewind.decide.caps import claims
 from tradewind.decide.commit import Short, promised
 from tradewind.decide.hashing import canonical, digest, digests, uniforms
 from tradewind.decide.holdout import held_out
@@ -174,7 +175,8 @@ class Live:
             "plan_id": plan_id,
             "live_of": self.meta["plan_id"],
             "as_of": moment.isoformat(),
-            "stock": scarcity.promised(found, seen, drawn, acting),
+            "stock": scarcity.promised(found, seen, drawn, acting)
+            | caps.there(caps.limits(seen, found), budget_id=str(self.meta["budget_id"])),
         }
         return Decision(told, meta, seen, found)
 
@@ -305,15 +307,16 @@ def _fitting(home: Home, decisions: list[Decision], acting: list[int], now: date
     late = 0
     for at in acting:
         one = decisions[at]
-        things = {f"item:{one.row['item']}", f"offer:{one.row['offer']}"} & one.meta["stock"].keys()
+        things = dict(claims(one.row, one.meta["stock"]))
+        full = [thing for thing, amount in things.items() if taken.get(thing, 0) + amount > one.meta["stock"][thing]]
         money = one.row["reserved"] <= free
-        pieces = all(taken.get(thing, 0) < one.meta["stock"][thing] for thing in things)
-        if money and pieces:
+        if money and not full:
             free -= one.row["reserved"]
-            for thing in things:
-                taken[thing] = taken.get(thing, 0) + 1
+            for thing, amount in things.items():
+                taken[thing] = taken.get(thing, 0) + amount
         else:
-            found[at] = one.overridden(1 if not money else 2)
+            pieces = any(thing.startswith(("item:", "offer:")) for thing in full)
+            found[at] = one.overridden(1 if not money else 2 if pieces else 3)
             late += 1
     if not late:  # somebody took it in the meantime
         found[acting[-1]] = decisions[acting[-1]].overridden(1)

@@ -21,19 +21,20 @@ from typing import Any
 
 import numpy as np
 
-from tradewind.decide import assemble, scarcity
+from tradewind.decide import assemble, caps, scarcity
 from tradewind.decide.candidates import Candidates, candidates
+from tradewind.decide.caps import Limit, Prices
 from tradewind.decide.eligibility import CODE
 from tradewind.decide.hashing import canonical, digest, digests, fingerprint, uniforms
 from tradewind.decide.holdout import held_out
 from tradewind.decide.plan import Plan
-from tradewind.decide.request import Exposure, Limits, Request
+from tradewind.decide.request import Caps, Exposure, Limits, Request
 from tradewind.decide.sampling import Choices, draw_matrix, pick, propensities, wins
 from tradewind.decide.scene import Scene, scene
 from tradewind.stats.allocate import bisect
 from tradewind.types import micros
 
-__all__ = ["POLICY", "Exposure", "Limits", "Request", "decide", "recompute"]
+__all__ = ["POLICY", "Caps", "Exposure", "Limits", "Request", "decide", "recompute"]
 
 POLICY = "posterior-sampling/1"
 _PRICING = 2_048  # customers on whom the price is searched; all of them correct it
@@ -57,29 +58,37 @@ def decide(request: Request) -> Plan:
     units = assemble.units(seen.profiles)
     treat = ~held_out(units, salt=request.salt, share=request.holdout)
     found, reach = _reach(request, found, ids, treat)
+    told = caps.limits(seen, found)
+    capped = caps.reach(seen, told, treat)
+    found = _capped(seen, found, ids, told, capped)
     draws = draw_matrix(request.seed, request.size - 1, correlation=found.correlation)
     stock = _scarce(seen, found, ids, draws, treat)
     found = scarcity.beyond(found, request, ids, stock)
-    prices, price, exposed = _exposed(seen, found, draws, treat)
-    choices = _choices(found, scarcity.bonus(seen, prices))
-    shares, won = wins(choices, draws, price=price)
+    told = caps.limits(seen, found)
+    exposed, paid, reached = _exposed(seen, found, draws, treat, told)
+    choices = _choices(found, scarcity.bonus(seen, exposed), caps.tolls(told, paid.of))
+    shares, won = wins(choices, draws, price=paid.budget)
     chances = propensities(shares, found.valid, floor=request.floor)
     drawn = pick(chances, uniforms(request.seed, ids))
-    reserved, over, safety = _reserve(seen, found, drawn, treat, uniforms(request.seed, ids, purpose="queue"))
-    outcome = assemble.Outcome(ids, units, treat, chances, drawn, reserved, over, price, choices.scores(price))
+    reserved, over, safety = _reserve(seen, found, told, drawn, treat, uniforms(request.seed, ids, purpose="queue"))
+    outcome = assemble.Outcome(ids, units, treat, chances, drawn, reserved, over, paid.budget, choices.scores(paid.budget))
     acting = np.flatnonzero(treat & (drawn > 0) & (over == 0))
-    meta = assemble.meta(request, seen, found, plan_id=plan_id, policy=POLICY, price=price) | {
-        "certificate": _certificate(request, found, choices, chances, won, treat, price),
+    meta = assemble.meta(request, seen, found, plan_id=plan_id, policy=POLICY, price=paid.budget)
+    used = caps.report(told, paid, np.where(treat[:, None], chances, 0.0), acting, drawn[acting] - 1, reserved, request.reserve_z)
+    meta |= {
+        "certificate": _certificate(request, found, choices, chances, won, treat, paid.budget, used),
         "safety": safety,
         "reach": reach,
         "stock_reach": stock.logged(request),
-        "stock": scarcity.promised(found, seen, drawn, acting),
-        "exposure_prices": prices,
-        "exposure": exposed,
+        "stock": scarcity.promised(found, seen, drawn, acting) | caps.there(told, budget_id=meta["budget_id"]),
+        "exposure_prices": exposed,
+        "exposure": reached,
         "worst_cost": float(found.worst[acting, drawn[acting] - 1].sum()),
         "expected_profit": float(((chances[:, 1:] * (found.value - found.cost))[treat]).sum()),
         "inputs": inputs,
     }
+    if told:
+        meta |= {"caps": used, "cap_reach": capped, "cap_prices": dict(paid.of)}
     return Plan(assemble.table(request, seen, found, outcome, plan_id=plan_id, policy=POLICY), meta, assemble.features(seen, found, ids))
 
 
@@ -88,8 +97,10 @@ def again(seen: Scene, ids: list[str], meta: Mapping[str, Any], stock: scarcity.
     found = candidates(seen, correlation=float(meta["correlation"]))
     if meta["reach"] < 1.0:
         found = found.only(uniforms(seen.request.seed, ids, purpose="reach") < meta["reach"], CODE["budget_reach"])
+    found = _capped(seen, found, ids, caps.limits(seen, found), meta.get("cap_reach", {}))
     found = scarcity.beyond(found, seen.request, ids, stock)
-    return found, _choices(found, scarcity.bonus(seen, meta["exposure_prices"]))
+    toll = caps.tolls(caps.limits(seen, found), meta.get("cap_prices", {}))
+    return found, _choices(found, scarcity.bonus(seen, meta["exposure_prices"]), toll)
 
 
 def recompute(plan: Plan) -> np.ndarray:
@@ -115,39 +126,59 @@ def fingerprint_of(request: Request, seen: Scene) -> str:
     settings = {name: getattr(request, name) for name in names} | {"channels": dict(request.channels), "limits": vars(request.limits)}
     if request.exposure is not None:
         settings["exposure"] = [request.exposure.column, dict(request.exposure.floors)]
+    if request.caps:
+        settings["caps"] = {name: dict(most) for name, most in vars(request.caps).items()}
     parts = [fingerprint(table) for table in tables]
     settings |= {"promised": dict(request.promised), "redeemed": dict(request.redeemed)}
     people = [sorted(request.impersonal), sorted(request.blocked)]
     return digest(POLICY, micros(request.as_of), canonical(offers), canonical(settings), *parts, canonical(people), seen.shelf.version)
 
 
-def _choices(found: Candidates, bonus: np.ndarray | None) -> Choices:
-    return Choices(found.value, found.sd, found.cost, found.valid, bonus)
+def _choices(found: Candidates, bonus: np.ndarray | None, toll: np.ndarray | None) -> Choices:
+    return Choices(found.value, found.sd, found.cost, found.valid, bonus, toll)
+
+
+def _capped(seen: Scene, found: Candidates, ids: list[str], told: list[Limit], shares: Mapping[str, float]) -> Candidates:
+    """Without what a limit has no room for even at the floor."""
+    return found.without(caps.beyond(seen, told, shares, ids), CODE["cap_reach"], items=False) if told else found
+
+
+def _priced(
+    request: Request, found: Candidates, bonus: np.ndarray | None, draws: np.ndarray, treat: np.ndarray, told: list[Limit]
+) -> Prices:
+    """The price of the budget alone, or the prices of all limits together."""
+    if told:
+        return caps.solve(request, found, bonus, draws, treat, told)
+    return Prices(_price(request, found, _choices(found, bonus, None), draws, treat), {})
 
 
 def _scarce(seen: Scene, found: Candidates, ids: list[str], draws: np.ndarray, treat: np.ndarray) -> scarcity.Reach:
-    """Who keeps what is scarce, by the chances of a plan without the limit."""
+    """Who keeps what is scarce, by the chances of a plan whose other limits have their prices."""
     request, stock = seen.request, seen.shelf.stock
     if not scarcity.scarce(found, stock, treat):
         return scarcity.Reach.none(request)
-    choices = _choices(found, None)
-    shares, _ = wins(choices, draws, price=_price(request, found, choices, draws, treat))
+    told = caps.limits(seen, found)
+    paid = _priced(request, found, None, draws, treat, told)
+    shares, _ = wins(_choices(found, None, caps.tolls(told, paid.of)), draws, price=paid.budget)
     return scarcity.cut(found, request, stock, ids, propensities(shares, found.valid, floor=request.floor), treat)
 
 
 def _exposed(
-    seen: Scene, found: Candidates, draws: np.ndarray, treat: np.ndarray
-) -> tuple[dict[str, float], float, dict[str, dict[str, float]]]:
-    """Prices of the exposure floors, the price of the budget, and the shares reached."""
+    seen: Scene, found: Candidates, draws: np.ndarray, treat: np.ndarray, told: list[Limit]
+) -> tuple[dict[str, float], Prices, dict[str, dict[str, float]]]:
+    """Prices of the exposure floors, of the budget and the limits, and the shares reached."""
     request = seen.request
     if request.exposure is None:
-        return {}, _price(request, found, _choices(found, None), draws, treat), {}
+        return {}, _priced(request, found, None, draws, treat, told), {}
 
-    def treated(bonus: np.ndarray, price: float) -> np.ndarray:
-        shares, _ = wins(_choices(found, bonus), draws, price=price)
+    def treated(bonus: np.ndarray, paid: Prices) -> np.ndarray:
+        shares, _ = wins(_choices(found, bonus, caps.tolls(told, paid.of)), draws, price=paid.budget)
         return np.asarray(1.0 - propensities(shares, found.valid, floor=request.floor)[:, 0])
 
-    return scarcity.expose(seen, treat, reprice=lambda bonus: _price(request, found, _choices(found, bonus), draws, treat), treated=treated)
+    def reprice(bonus: np.ndarray) -> Prices:
+        return _priced(request, found, bonus, draws, treat, told)
+
+    return scarcity.expose(seen, treat, reprice=reprice, treated=treated)
 
 
 @dataclass(frozen=True)
@@ -164,13 +195,8 @@ class _Spend:
 def _spend(found: Candidates, chances: np.ndarray, which: np.ndarray) -> _Spend:
     """Expectation and deviation of the total cost: who is drawn, and who of them redeems."""
     chance, cost = chances[which][:, 1:], found.cost[which]
-    contact = found.contact[which]
-    paid = np.maximum(cost - contact, 0.0)
-    off = np.maximum(found.worst[which] - contact, paid)
-    # A coupon costs all of its discount, or nothing.
-    second = np.where(found.valid[which], contact**2 + 2 * contact * paid + paid * off, 0.0)
     mean = (chance * cost).sum(axis=1)
-    spread = np.maximum((chance * second).sum(axis=1) - mean**2, 0.0)
+    spread = np.maximum((chance * caps.squares(found)[which]).sum(axis=1) - mean**2, 0.0)
     return _Spend(float(mean.sum()), float(np.sqrt(spread.sum())))
 
 
@@ -239,7 +265,7 @@ def reserve(found: Candidates, drawn: np.ndarray, acting: np.ndarray, *, safety:
 
 
 def _reserve(
-    seen: Scene, found: Candidates, drawn: np.ndarray, treat: np.ndarray, queue: np.ndarray
+    seen: Scene, found: Candidates, told: list[Limit], drawn: np.ndarray, treat: np.ndarray, queue: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """What every decision holds of the budget (int64), why it did not fit any more (``assemble.OVER``), the safety per discount."""
     request, n = seen.request, len(drawn)
@@ -249,6 +275,9 @@ def _reserve(
     late = scarcity.overdrawn(found, seen.shelf.stock, drawn, acting)
     over[acting[late]] = 2
     acting = acting[~late]
+    late = caps.late(told, drawn[acting] - 1, acting)
+    over[acting[late]] = 3
+    acting = acting[~late]
     if not len(acting):
         return reserved, over, 0.0
     slot = drawn[acting] - 1
@@ -257,6 +286,9 @@ def _reserve(
     deviation = float(np.sqrt(np.maximum(paid * (worst - contact - paid), 0.0).sum()))
     safety = float(request.reserve_z * deviation / paid.sum()) if paid.sum() > 0 else 0.0
     held = reserve(found, drawn, acting, safety=safety)
+    late = caps.late(told, slot, acting, money=held)
+    over[acting[late]] = 3
+    acting, held = acting[~late], held[~late]
     fits = np.cumsum(held) <= request.budget
     over[acting[~fits]] = 1
     reserved[acting[fits]] = held[fits]
@@ -264,14 +296,22 @@ def _reserve(
 
 
 def _certificate(
-    request: Request, found: Candidates, choices: Choices, chances: np.ndarray, won: np.ndarray, treat: np.ndarray, price: float
+    request: Request,
+    found: Candidates,
+    choices: Choices,
+    chances: np.ndarray,
+    won: np.ndarray,
+    treat: np.ndarray,
+    price: float,
+    used: Mapping[str, Mapping[str, float]],
 ) -> dict[str, float]:
     """How far the policy is from the best with the same floor, draws and capacity: dual bound minus primal, minor units.
 
     The sampled problem gives every (customer, draw) one action; its weight is what the floor leaves. At the price each
     chooses its best, so the dual bound is the primal plus (price - 1) * (capacity - expected cost). ``capacity`` is the budget
-    without the safety; it is the expected cost itself where the floor alone costs more. Exposure floors are further constraints
-    with prices of their own, whose slack is part of the gap.
+    without the safety; it is the expected cost itself where the floor alone costs more. Exposure floors and the limits of
+    ``used`` are further constraints with prices of their own, whose slack is part of the gap; ``violation`` is the most by
+    which any of those is exceeded after the draw was mended.
     """
     spend = _spend(found, chances, treat)
     weight = 1.0 - request.floor * (1 + found.valid.sum(axis=1))
@@ -281,4 +321,7 @@ def _certificate(
     gap = (price - 1.0) * (capacity - spend.mean)
     if choices.bonus is not None:
         gap += float(((1.0 - chances[:, 0]) * choices.bonus)[treat].sum())
-    return {"price": price, "capacity": capacity, "expected_cost": spend.mean, "primal": primal, "bound": primal + gap, "gap": gap}
+    gap += sum(one["price"] * max(one["free"] - one["safety"] - one["expected"], 0.0) for one in used.values())
+    violation = max((one["used"] - one["free"] for one in used.values()), default=0.0)
+    mended = {"violation": max(violation, 0.0)} if used else {}
+    return mended | {"price": price, "capacity": capacity, "expected_cost": spend.mean, "primal": primal, "bound": primal + gap, "gap": gap}

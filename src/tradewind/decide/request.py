@@ -68,6 +68,33 @@ class Exposure:
 
 
 @dataclass(frozen=True)
+class Caps:
+    """Limits beside the budget; ``decide/caps.py`` prices them.
+
+    ``channels``: messages that a channel carries in a day (UTC). ``offers``: minor units that an offer may cost, discounts and
+    contacts. ``stock``: pieces of an item that there are at most, whatever its column ``stock`` says.
+    """
+
+    channels: Mapping[str, int] = field(default_factory=dict)
+    offers: Mapping[str, int] = field(default_factory=dict)
+    stock: Mapping[str, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.channels or self.offers or self.stock)
+
+    def check(self, *, budget: int) -> None:
+        """Raise :class:`InputError` for caps that are no numbers, or that contradict the budget."""
+        for what in ("channels", "offers", "stock"):
+            told = {f"{what}.{name}": most for name, most in getattr(self, what).items()}
+            check("limits", told, {name: Number(0, 10**15, whole=True) for name in told})
+        if budget == 0 and (paid := sorted(name for name, most in self.offers.items() if most)):
+            raise InputError(
+                f"limits: offers.{paid[0]} may cost {self.offers[paid[0]]} minor units, but the budget is 0. "
+                "Give a budget, or leave that limit out."
+            )
+
+
+@dataclass(frozen=True)
 class Request:
     """The input of :func:`tradewind.decide.policy.decide`.
 
@@ -81,7 +108,7 @@ class Request:
     redemption cost are reserved on top of the expectation. ``blocked`` customers, as those of a profile column ``blocked``,
     ``risk`` or ``ring``, get nothing that is worth money. ``held`` (customer, offer): offers that customers hold already,
     for the stacking groups. ``items`` may have a column ``stock_ends``: when an item is expected to be sold out.
-    ``promised``: pieces of ``item:SKU`` or ``offer:ID`` that open decisions hold (``commit.promised``), taken off the stock.
+    ``promised``: what open decisions hold of ``item:SKU``, ``offer:ID`` and other limits (``commit.promised``), taken off them.
     ``redeemed``: share of the messages with an offer that led to its redemption so far (``learn/answers.py``), by offer.
     """
 
@@ -110,6 +137,7 @@ class Request:
     promised: Mapping[str, int] = field(default_factory=dict)
     redeemed: Mapping[str, float] = field(default_factory=dict)
     exposure: Exposure | None = None
+    caps: Caps = field(default_factory=Caps)
     size: int = 10
     reserve_z: float = 1.64
 
@@ -138,6 +166,7 @@ class Request:
         if self.margin is not None:
             check("decide", {"margin": self.margin}, {"margin": Number(0, 1)})
         self.limits.check()
+        self.caps.check(budget=self.budget)
         if self.exposure is not None:
             self.exposure.check()
         for name, table, needed in (

@@ -26,15 +26,18 @@ class Choices:
     costs: np.ndarray
     valid: np.ndarray
     bonus: np.ndarray | None = None  # (customers): what an exposure floor adds to every action
+    toll: np.ndarray | None = None  # (customers, slots): what an action pays for the limits that it uses
 
     def rows(self, which: np.ndarray | slice) -> Choices:
         """The choices of some customers."""
-        bonus = None if self.bonus is None else self.bonus[which]
-        return Choices(self.values[which], self.sds[which], self.costs[which], self.valid[which], bonus)
+        bonus, toll = (None if array is None else array[which] for array in (self.bonus, self.toll))
+        return Choices(self.values[which], self.sds[which], self.costs[which], self.valid[which], bonus, toll)
 
     def scores(self, price: float) -> np.ndarray:
-        """value - price * cost, plus the bonus; (customers, slots)."""
+        """value - price * cost, less the toll, plus the bonus; (customers, slots)."""
         plain = self.values - price * self.costs
+        if self.toll is not None:
+            plain = plain - self.toll
         return plain if self.bonus is None else plain + self.bonus[:, None]
 
 
@@ -70,6 +73,8 @@ def wins(choices: Choices, draws: np.ndarray, *, price: float) -> tuple[np.ndarr
         won[start : start + _CHUNK] = best.mean(axis=1) + (price - 1.0) * spent
         if part.bonus is not None:
             won[start : start + _CHUNK] -= part.bonus * shares[start : start + _CHUNK, 1:].sum(axis=1)
+        if part.toll is not None:
+            won[start : start + _CHUNK] += (part.toll * shares[start : start + _CHUNK, 1:]).sum(axis=1)
     return shares, won
 
 

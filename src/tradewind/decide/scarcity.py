@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow.compute as pc
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tradewind.decide.candidates import Candidates
     from tradewind.decide.scene import Scene
 
+P = TypeVar("P")
 TOLERANCE = 0.005  # of an exposure floor: shares are met to half a point
 _ROUNDS = 8
 
@@ -213,12 +214,12 @@ def expose(
     seen: Scene,
     treat: np.ndarray,
     *,
-    reprice: Callable[[np.ndarray], float],
-    treated: Callable[[np.ndarray, float], np.ndarray],
-) -> tuple[dict[str, float], float, dict[str, Any]]:
-    """Prices of the exposure floors, the price of the budget with them, and what was reached.
+    reprice: Callable[[np.ndarray], P],
+    treated: Callable[[np.ndarray, P], np.ndarray],
+) -> tuple[dict[str, float], P, dict[str, Any]]:
+    """Prices of the exposure floors, the prices of everything else with them, and what was reached.
 
-    ``reprice`` gives the budget's price at a bonus; ``treated`` every customer's chance of an action at a bonus and price.
+    ``reprice`` gives the others' prices at a bonus; ``treated`` every customer's chance of an action at a bonus and those prices.
 
     Raises
     ------
@@ -231,7 +232,7 @@ def expose(
     def added(prices: np.ndarray) -> np.ndarray:
         return np.where(group >= 0, prices[np.maximum(group, 0)], 0.0) - float((prices * floors).sum())
 
-    def shares(prices: np.ndarray, price: float) -> np.ndarray:
+    def shares(prices: np.ndarray, price: P) -> np.ndarray:
         chance = treated(added(prices), price) * treat
         total = float(chance.sum())
         found = np.bincount(group[group >= 0], weights=chance[group >= 0], minlength=len(names))
@@ -246,7 +247,7 @@ def expose(
             break
         for at in short:
 
-            def missing(one: float, at: int = int(at), price: float = price) -> float:
+            def missing(one: float, at: int = int(at), price: P = price) -> float:
                 trial = prices.copy()
                 trial[at] = one
                 return float(floors[at] - shares(trial, price)[at])
