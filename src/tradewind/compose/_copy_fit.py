@@ -30,7 +30,7 @@ TONE = "tone="  # of the names of tones among the words
 WEAR = 0.1  # share of the click rate that a component is believed beforehand to lose per recent showing
 BELIEF = 0.03  # effects are believed beforehand to be of this share of the click rate ...
 WEIGHT = 4.0  # ... as strongly as this number of effects would say
-STEPS = 8  # of EM
+STEPS = 6  # of EM
 
 
 @dataclass(frozen=True)

@@ -265,7 +265,8 @@ def _shipped(component: str, at: datetime) -> Entry:
         if component in load(locale).by_id:
             text = load(locale).by_id[component].template.text
             return Entry(component, 1, "approved", _stamp(at), "release", "shipped", locale, {"id": component, "text": text})
-    raise unknown("component", component, [name for locale in LOCALES for name in load(locale).by_id])
+    known = [name for locale in LOCALES for name in load(locale).by_id]
+    raise unknown("component", component, difflib.get_close_matches(component, known) or known[:5])
 
 
 def _stamp(at: datetime) -> str:

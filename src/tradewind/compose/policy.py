@@ -2,8 +2,10 @@
 
 One effect per component (and tone), for all and per segment, shrunken as far as the data show differences (``_copy_fit``). For each role
 the policy draws by posterior sampling: the probability of a component is ``floor + (1 - floor * number) * share of DRAWS posterior draws
-in which it is best``, less what the customer is tired of. The draws are part of the model, so the same model gives the same
-probabilities, and the writer's hash of seed and decision picks: exact propensities, no luck of its own.
+in which it is best``, less what the customer is tired of. As far as the fixed template is likely to beat such a draw, its component is said
+instead, so that who knows nothing yet departs from the template in half of the messages only (:meth:`CopyPolicy.shares`). The posterior
+draws are part of the model: the same model gives the same probabilities, and the writer's hash of seed and decision picks - exact
+propensities, no luck of its own.
 
 A component that the model never saw begins with what its traits earned. Some customers, for ever the same (a hash), get the fixed
 template: the first component of each role that fits. They are the control that the rest is measured against.
@@ -26,7 +28,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tradewind.compose._copy_fit import TONE, Belief, Layout, Sums, fit
+from tradewind.compose._copy_fit import STEPS, TONE, Belief, Layout, Sums, fit
 from tradewind.compose.base import Chooser
 from tradewind.compose.library import TONES, Component
 from tradewind.compose.sent import Sent
@@ -85,7 +87,7 @@ class CopyPolicy:
         floor: float = FLOOR,
         control: float = CONTROL,
         start: Mapping[str, float] | None = None,
-        steps: int = 8,
+        steps: int = STEPS,
     ) -> Self:
         """As :meth:`learn`, from sums over messages that were kept (they add, so that a batch need not be read again)."""
         for name, share in (("floor", floor), ("control", control)):
@@ -161,7 +163,10 @@ class CopyPolicy:
         return np.concatenate([everybody[:, None] + own, everybody[:, None]], axis=1) + luck[:, None]
 
     def shares(self, place: int, names: tuple[str, ...], *, tone: bool, worn: Values | None = None) -> tuple[float, ...]:
-        """The probability of each of ``names`` in the segment of number ``place``; ``worn``: faded showings."""
+        """The probability of each of ``names`` in the segment of number ``place``; ``worn``: faded showings.
+
+        ``doubt`` is the posterior probability that the fixed template's component beats a draw; that share of the draws goes to it.
+        """
         key = place, names, tone
         if worn is None and key in self._known:
             return self._known[key]
@@ -170,11 +175,19 @@ class CopyPolicy:
             fatigue = np.minimum(self.belief.draws[:, self.layout.blocks["fatigue"]], 0.0)  # repetition is never a reason to repeat
             score = score + fatigue * worn
         won = np.bincount(score.argmax(axis=1), minlength=len(names)) / len(score)
+        usual = min(range(len(names)), key=lambda number: self._rank(names[number], tone=tone))
+        doubt = float((score[:, usual] > score @ won).mean())
+        won = (1 - doubt) * won
+        won[usual] += doubt
         floor = min(self.floor, 0.5 / len(names))
         found = tuple(round(float(floor + (1 - floor * len(names)) * share), 12) for share in won)
         if worn is None and len(self._known) < KNOWN:
             self._known[key] = found
         return found
+
+    def _rank(self, name: str, *, tone: bool) -> tuple[int, str]:
+        """Where the fixed template looks for a component: in the order of the library, what is new last."""
+        return self.layout.place.get(TONE + name if tone else name, len(self.layout.words)), name
 
     def save(self, path: Path) -> None:
         """Write ``policy.json`` and ``draws.npz`` into the folder ``path``."""
@@ -232,10 +245,11 @@ def usable(rows: Sequence[Sent]) -> list[Sent]:
 
 
 def layout_of(rows: Sequence[Sent], components: Iterable[Component]) -> Layout:
-    """What there is to learn: the components of the library, and those that left it but are in the log (without traits)."""
-    told = {component.id: traits(component) for component in components}
+    """What there is to learn: what could have been said in the log, in the order of the library; what left it has no traits."""
+    logged = {name for row in rows for role, among in row.shares.items() if role != "tone" for name in among}
+    told = {component.id: traits(component) for component in components if component.id in logged}
     tones = {TONE + tone: () for tone in TONES}
-    gone = {name for row in rows for role, among in row.shares.items() if role != "tone" for name in among} - told.keys()
+    gone = logged - told.keys()
     return Layout(
         words=(*tones, *told, *sorted(gone)),
         traits=told,
