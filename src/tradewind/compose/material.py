@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from sqlalchemy import Connection, select
 
 from tradewind.compose import locales
 from tradewind.compose.components import ANCHORED, wording
@@ -20,6 +22,7 @@ from tradewind.compose.markets import Markets, load
 from tradewind.compose.pricelog import histories
 from tradewind.compose.prices import History
 from tradewind.decide.read import read_offers
+from tradewind.engine.ledger import manifest
 from tradewind.schema import Kind
 from tradewind.types import NOTHING, Offer, Reason, utc
 
@@ -27,10 +30,19 @@ if TYPE_CHECKING:
     from tradewind.decide.plan import Plan
     from tradewind.engine.home import Home
 
+_CATALOGUE = select(manifest.c.path).where(manifest.c.name.in_(("items", "offers", "offer_items"))).order_by(manifest.c.path)
 COLUMNS = (
     "item", "title", "title_zh", "title_en", "category", "brand", "price", "currency", "stock", "available_from", "available_until",
     "attributes",
 )  # fmt: skip
+
+
+def catalogue(conn: Connection) -> str:
+    """Return a mark of the catalogue and the offers as committed: what was written under another one is looked at again.
+
+    ``deliver`` asks in the transaction that hands a message off, so nothing leaves with a price that was replaced before.
+    """
+    return hashlib.sha256(repr(conn.execute(_CATALOGUE).scalars().all()).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -44,16 +56,19 @@ class Material:
     proofs: Mapping[str | None, Proof]
     histories: Mapping[str, History]
     markets: Markets
+    mark: str  # of the catalogue that was read, see ``catalogue``
 
     @classmethod
     def read(cls, home: Home, plan: Plan, *, offers: Sequence[Offer] | None, now: datetime) -> Material:
         """Read what the plan needs; terms are the committed ones of the plan, scope and window are those of the tables."""
         tables, markets = home.tables, load(home.root)
+        with home.ledger.read() as conn:
+            mark = catalogue(conn)  # before the tables: a load in between makes the texts stale, not false
         decisions = _chosen(plan.table)
         customers = tables.to_arrow(tables.get("customers").select("customer", "locale", "zone")).combine_chunks()
         wanted = set(decisions["item"].to_pylist()) | {_anchor(reason) for reason in _reasons(decisions["reasons"].to_pylist())}
-        catalogue = tables.to_arrow(tables.get("items").select(*COLUMNS))
-        rows = catalogue.filter(pc.is_in(catalogue["item"], pa.array([i for i in wanted if i is not None], pa.string()))).to_pylist()
+        goods = tables.to_arrow(tables.get("items").select(*COLUMNS))
+        rows = goods.filter(pc.is_in(goods["item"], pa.array([i for i in wanted if i is not None], pa.string()))).to_pylist()
         return cls(
             decisions,
             customers,
@@ -62,6 +77,7 @@ class Material:
             _proofs(home, now),
             {**histories(home, [i for i in wanted if i is not None], now=now)} if any(m.prices for m in markets.markets) else {},
             markets,
+            mark,
         )
 
     def of(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

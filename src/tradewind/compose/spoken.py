@@ -185,9 +185,9 @@ def _said_zh(whole: int, rest: int, units: Mapping[str, Any], digits: int) -> st
 def _clock_zh(local: datetime, table: Mapping[str, Any]) -> str:
     text = f"{number(local.hour, 'zh-CN', counted=True)}{table['hour']}"
     if not local.minute:
-        return text + str(table["sharp"])
+        return f"{text}{table['sharp']}"
     zero = table["digits"][0] if local.minute < 10 else ""
-    return text + zero + number(local.minute, "zh-CN") + str(table["minute"])
+    return f"{text}{zero}{number(local.minute, 'zh-CN')}{table['minute']}"
 
 
 # --------------------------------------------------------------------------------------------------------- English

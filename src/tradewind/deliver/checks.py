@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, bindparam, or_, select, text, tuple_, update
 
 from tradewind.collect.consent import reason
+from tradewind.compose.material import catalogue
 from tradewind.deliver.outbox import KEYED, NEVER, Row
 from tradewind.deliver.rules import Rules
 from tradewind.engine.ledger import outbox
@@ -85,13 +86,14 @@ def judge(
     mine = [(case.row.message_id, case.row.fence) for case in cases]
     stops = {row.message_id: row.stop for row in conn.execute(_ours(locked=planned is None), {"mine": mine})}
     seen = _seen(conn, cases, since=min(case.at for case in cases) - rules.cap_window)
+    mark = catalogue(conn)
     verdicts: dict[str, Verdict] = {}
     for case in cases:
         row = case.row
         if row.message_id not in stops:
             continue  # cancelled, or another worker's by now
         pair = (row.customer, row.channel)
-        verdict = _judge(case, stops[row.message_id], no_address=row.channel in addressed and case.address is None)
+        verdict = _judge(case, stops[row.message_id], mark, no_address=row.channel in addressed and case.address is None)
         if verdict is GO:
             others = seen[pair] + (planned or {}).get(pair, [])
             verdict = _cap(case, [moment for name, moment in others if name != row.message_id], rules)
@@ -142,7 +144,7 @@ def hand_off(
     return verdicts
 
 
-def _judge(case: Case, stop: str, *, no_address: bool) -> Verdict:
+def _judge(case: Case, stop: str, mark: str, *, no_address: bool) -> Verdict:
     row, message = case.row, case.message
     if stop:
         return Verdict("suppressed", stop)
@@ -154,15 +156,15 @@ def _judge(case: Case, stop: str, *, no_address: bool) -> Verdict:
         return Verdict("failed", "the stored text cannot be read")
     if row.send_at > case.at:
         return Verdict("ready", "not_due", row.send_at)
-    if _stale(message, case.at):
+    if _stale(message, case.at, mark):
         return Verdict("planned", "stale", row.send_at)
     return GO
 
 
-def _stale(message: Message, at: int) -> bool:
-    """Whether the facts in the text were promised for a shorter time; ``compose`` has to look at them again."""
+def _stale(message: Message, at: int, mark: str) -> bool:
+    """Whether the facts in the text were promised for a shorter time, or the catalogue was replaced since; ``compose`` looks again."""
     fresh_until = message.headers.get("fresh_until")
-    return fresh_until is not None and micros(utc(fresh_until)) <= at
+    return message.headers.get("catalogue", mark) != mark or (fresh_until is not None and micros(utc(fresh_until)) <= at)
 
 
 def _cap(case: Case, seen: Sequence[int], rules: Rules) -> Verdict:

@@ -1,0 +1,65 @@
+"""Nothing leaves with a price that was replaced: the hand-off notices, compose writes again, and the new text is true."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+from compose_kit import NOW, URL, item, load, plan_of, rows, shop
+from sqlalchemy import select
+
+from tradewind.compose.compose import compose
+from tradewind.deliver.channels.outbox import Outbox
+from tradewind.deliver.deliver import Delivered, deliver
+from tradewind.engine.home import Home
+from tradewind.engine.ledger import outbox
+
+LATER = NOW + timedelta(minutes=30)
+EVENING = NOW + timedelta(hours=23)  # when everybody's message is due
+
+
+def states(home: Home) -> Counter[str]:
+    with home.ledger.read() as conn:
+        return Counter(conn.execute(select(outbox.c.state)).scalars())
+
+
+def sent(home: Home, plan_id: str, sink: Outbox) -> Delivered:
+    return deliver(home, plan_id, channels=sink, now=lambda: EVENING)
+
+
+def test_a_replaced_catalogue_sends_every_text_back_before_it_leaves(home: Home) -> None:
+    shop(home, offers=[])
+    plan = plan_of(home, channels=["inapp"])
+    first = compose(home, plan, now=NOW, shop_url=URL)
+    assert any("\u00a5129.50" in " ".join(m.parts.values()) for m in first.messages())
+    load(home, {"items": rows("items", item("mug-1", price=9_950), item("mug-2", price=9_950))}, name="later")
+    sink = Outbox()
+    held = sent(home, plan.plan_id, sink)
+    assert (len(sink.messages), states(home)) == (0, {"planned": first.ready})
+    assert held.reasons == {"deferred: stale": first.ready}
+    again = compose(home, plan, now=LATER, shop_url=URL)
+    assert again.ready == first.ready
+    sent(home, plan.plan_id, sink)
+    assert len(sink.messages) == first.ready
+    said = " ".join(text for message in sink.messages.values() for text in message.parts.values())
+    assert "129.5" not in said
+    assert "99.5" in said
+
+
+def test_an_item_that_sold_out_after_writing_is_withheld_at_the_hand_off(home: Home) -> None:
+    shop(home, offers=[])
+    plan = plan_of(home, channels=["inapp"])
+    ready = compose(home, plan, now=NOW, shop_url=URL).ready
+    load(home, {"items": rows("items", item("mug-1", stock=0), item("mug-2", stock=-3))}, name="later")
+    sent(home, plan.plan_id, Outbox())
+    again = compose(home, plan, now=LATER, shop_url=URL)
+    assert (again.ready, dict(again.reasons)) == (0, {"out of stock": ready})
+
+
+def test_an_unchanged_catalogue_holds_nothing_up(home: Home) -> None:
+    shop(home, offers=[])
+    plan = plan_of(home, channels=["inapp"])
+    ready = compose(home, plan, now=NOW, shop_url=URL).ready
+    sink = Outbox()
+    sent(home, plan.plan_id, sink)
+    assert len(sink.messages) == ready > 0
