@@ -196,7 +196,8 @@ def _english(value: int, table: Mapping[str, Any]) -> str:
         return str(table["ones"][value])
     if value < 100:
         tens, ones = divmod(value, 10)
-        return table["tens"][tens] + (f"-{table['ones'][ones]}" if ones else "")
+        tail = f"-{table['ones'][ones]}" if ones else ""
+        return f"{table['tens'][tens]}{tail}"
     if value < 1_000:
         hundreds, rest = divmod(value, 100)
         return f"{table['ones'][hundreds]} hundred" + (f" and {_english(rest, table)}" if rest else "")
