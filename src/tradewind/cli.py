@@ -157,14 +157,26 @@ def decide(
         list[str] | None, typer.Option("--curve", help="Only say what this budget would cost and earn; commits nothing. Repeatable.")
     ] = None,
     png: Annotated[Path | None, typer.Option("--png", help="With --curve: draw it into this file.")] = None,
+    limits: Annotated[Path | None, typer.Option("--limits", help="More limits than the budget (TOML; docs/decide.md).")] = None,
+    policy: Annotated[str | None, typer.Option("--policy", help="Decide with this version of --policies again.")] = None,
+    policies: Annotated[bool, typer.Option("--policies", help="Only list the versions.")] = False,
+    rollback: Annotated[str | None, typer.Option("--rollback", help="Only make a version's models active again.", metavar="VERSION")] = None,
+    customer: Annotated[str | None, typer.Option("--customer", help="Only what the newest plan decides for this one, live.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Choose for every customer an offer and a channel, or nothing, within budget; log every choice with its propensity."""
+    from tradewind.decide.caps import text
     from tradewind.measure.words import plan_text
 
     if png is not None and not curve:
         raise InputError('--png draws the curve of --curve. Add for example --curve "500 CNY" --curve "2000 CNY".')
+    if policies or rollback or customer:
+        from tradewind.requested import shown
+
+        with _open(shop) as opened:
+            _say(*shown(opened, rollback=rollback, customer=customer), as_json=as_json)
+        return
     if curve:
         with _open(shop) as opened:
             found = opened.curve(
@@ -183,9 +195,11 @@ def decide(
             window_days=window_days,
             as_of=as_of,
             seed=seed,
+            limits=limits,
+            policy=policy,
             progress=progress,
         )
-    _say(plan.summary(), plan_text(plan), as_json=as_json)
+    _say(plan.summary(), "\n".join([plan_text(plan), *text(plan.meta)]), as_json=as_json)
 
 
 @app.command()
@@ -196,10 +210,28 @@ def compose(
     writer: Annotated[str, typer.Option("--writer", help="components, chat, local or transformer (docs/writers.md).")] = "components",
     batch_out: Annotated[Path | None, typer.Option("--batch-out", help="Only write chat's open questions to this file.")] = None,
     batch_in: Annotated[Path | None, typer.Option("--batch-in", help="First read the answers to them from this file.")] = None,
+    words: Annotated[str | None, typer.Option("--words", help="Only show words: report, approvals or wishes.")] = None,
+    add: Annotated[Path | None, typer.Option("--add", help="Only enter the components of this file for approval.")] = None,
+    approve: Annotated[str | None, typer.Option("--approve", help="Only approve this component.", metavar="ID")] = None,
+    retire: Annotated[str | None, typer.Option("--retire", help="Only take this component out of use.", metavar="ID")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Who answers for --add, --approve or --retire.", metavar="NAME")] = None,
+    export: Annotated[Path | None, typer.Option("--export", help="Only write what customers preferred to this file (JSON lines).")] = None,
+    style: Annotated[str, typer.Option("--style", help="Of --export: pairs, or labels (true and false).")] = "pairs",
     as_json: Json = False,
 ) -> None:
     """Write the messages of a plan; every number in every text is checked against the facts."""
+    from tradewind.compose.desk import act
+    from tradewind.measure.report import to_json, to_text
+
     with _open(shop) as opened:
+        if words == "report":
+            report = opened.copy_report()
+            _say(json.loads(to_json(report)), to_text(report), as_json=as_json)
+            return
+        if words or add or approve or retire or export:
+            done = act(opened.words, show=words, add=add, approve=approve, retire=retire, by=by, export=export, style=style)
+            _say(*done, as_json=as_json)
+            return
         if batch_in is not None:
             loaded = opened.load_batch(batch_in)
             typer.echo(f"{loaded.kept:,} answers kept; refused: {dict(loaded.refused) or 'none'}", err=True)

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from tradewind.collect.report import CollectReport
     from tradewind.compose._chat_batch import Loaded
     from tradewind.compose.compose import Composed
+    from tradewind.compose.desk import Words
     from tradewind.decide.curve import Curve
+    from tradewind.decide.door import Door
     from tradewind.decide.plan import Plan
     from tradewind.decide.value import ValueModel
+    from tradewind.decide.versions import Policies
     from tradewind.deliver.channels.base import Channel
     from tradewind.deliver.deliver import Delivered
     from tradewind.engine.home import Home
@@ -94,6 +97,7 @@ class Shop:
 
         from tradewind.collect.withdrawals import withdraw_from_log
         from tradewind.decide.commit import settle_matured
+        from tradewind.decide.withdraw import withdraw_done
 
         if isinstance(source, pa.Table):
             from tradewind.collect.memory import collect_table
@@ -230,32 +234,45 @@ class Shop:
         window_days: int = 14,
         as_of: datetime | str | None = None,
         seed: int = 0,
+        limits: str | Path | Mapping[str, Any] | None = None,
+        policy: str | None = None,
         progress: Progress | None = None,
     ) -> Plan:
         """Choose for every customer an offer, an item and a channel, or nothing, and commit the plan.
 
         ``offers`` names kinds or ids (all when None); ``channels`` names channels, or maps them to the cost of one
         contact in minor units; ``budget`` is money for discounts and contacts, such as ``"2000 CNY"``; ``holdout`` is the
-        share of customers who get nothing, to measure against.
+        share of customers who get nothing, to measure against. ``limits``: a TOML file or mapping (``decide/limits.py``).
+        ``policy`` decides with a stored version (:attr:`policies`): its models and all that was asked then.
 
         Raises
         ------
         StateError
-            Nothing was learned yet, or there is no event at all.
+            Nothing was learned yet, there is no event at all, or the policy was made by other code.
         """
-        from tradewind.decide.policy import decide
-        from tradewind.requested import request
+        from tradewind.requested import decided
 
         step = progress or _quiet
-        plan = decide(
-            request(
-                self.home, offers=offers, channels=channels, budget=budget, holdout=holdout, window_days=window_days, as_of=as_of,
-                seed=seed, now=self.now(), progress=step,
-            )
+        plan = decided(
+            self.home, policy, offers=offers, channels=channels, budget=budget, holdout=holdout, window_days=window_days,
+            seed=seed, limits=limits, as_of=as_of, now=self.now(), progress=step,
         )  # fmt: skip
         step(0.95, "committing")
         plan.commit(self.home, self.now())
         return plan
+
+    def live(self, plan: Plan | None = None, *, visits: int | None = None) -> Door:
+        """Decisions for one customer at a time, of the newest plan or another; ``visits`` expected ones pace the budget."""
+        from tradewind.requested import door
+
+        return door(self.home, plan or self.plan(), visits=visits, now=self.now())
+
+    @property
+    def policies(self) -> Policies:
+        """The versions of the policy that made plans: list and roll back."""
+        from tradewind.decide.versions import Policies
+
+        return Policies(self.home)
 
     def curve(
         self,
@@ -315,6 +332,13 @@ class Shop:
         moment = self.now() if at is None else utc(at, what="at")
         url = self.home.settings.url
         return compose(self.home, asked.is_plan(plan), locale=locale, now=moment, seed=seed, shop_url=url, writer=writer)
+
+    @property
+    def words(self) -> Words:
+        """The shop's words: add, approve, retire, ask for and export them (docs/copy_learning.md)."""
+        from tradewind.compose.desk import Words
+
+        return Words(self.home, now=self.now)
 
     def copy_report(self, *, as_of: datetime | str | None = None) -> Report:
         """Winners and losers among words, with intervals, and what choosing earned against the fixed template (docs/copy_learning.md)."""
