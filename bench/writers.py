@@ -54,7 +54,7 @@ def misbehave(bench: Harness, fault: str, known: dict[str, Facts], folder: str, 
     """Many questions to a server with one fault."""
     guard, wrote, calls = Guard(), Counter(), Counter()
     with FaultServer(fault) as server, Ledger.open(f"sqlite:///{folder}/{fault}.db") as ledger:
-        model = ChatModel(server.url, "bench", seconds=0.4 if fault == "drip" else 5.0, run_seconds=86_400)
+        model = ChatModel(server.url, "bench", unseen=True, seconds=0.4 if fault == "drip" else 5.0, run_seconds=86_400)
 
         def work(part: int) -> int:
             chat, good = Chat(model, ledger=ledger, now=NOW), 0
@@ -87,7 +87,9 @@ def campaign(bench: Harness, folder: str, count: int) -> None:
     known = {(n, locale): facts(row, coupon(), locale=locale) for n, row in enumerate(goods) for locale in ("en", "zh-CN")}
     wrote: Counter[str] = Counter()
     with FaultServer() as server, Ledger.open(f"sqlite:///{folder}/campaign.db") as ledger:
-        model = ChatModel(server.url, "bench", input_price="0.15 USD", output_price="0.6 USD", monthly_budget="100 USD", run_seconds=86_400)
+        model = ChatModel(
+            server.url, "bench", unseen=True, input_price="0.15 USD", output_price="0.6 USD", monthly_budget="100 USD", run_seconds=86_400
+        )
         chat = Chat(model, ledger=ledger, now=NOW)
         with clock() as taken:
             for number in range(count):
@@ -106,7 +108,9 @@ def campaign(bench: Harness, folder: str, count: int) -> None:
 def limit(bench: Harness, known: dict[str, Facts], folder: str) -> None:
     """Many threads, each with its own writer, and money for a few calls: what was spent and held never passes the limit."""
     with FaultServer() as server, Ledger.open(f"sqlite:///{folder}/limit.db") as ledger:
-        model = ChatModel(server.url, "bench", input_price="1 USD", output_price="1 USD", monthly_budget="0.02 USD", max_tokens=500)
+        model = ChatModel(
+            server.url, "bench", unseen=True, input_price="1 USD", output_price="1 USD", monthly_budget="0.02 USD", max_tokens=500
+        )
 
         def work(part: int) -> None:
             chat = Chat(model, ledger=ledger, now=NOW)

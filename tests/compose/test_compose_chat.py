@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 from tradewind.compose._chat_money import Purse
 from tradewind.compose._chat_wire import Breaker, Failed
 from tradewind.compose._copy_ask import ask
+from tradewind.compose.approval import Approvals
 from tradewind.compose.base import Brief
 from tradewind.compose.chat import Chat
 from tradewind.compose.compose import compose
@@ -33,7 +34,7 @@ PRICED = {"input_price": "0.15 USD", "output_price": "0.60 USD", "monthly_budget
 
 
 def chat(server: FaultServer, ledger: Ledger, **options: object) -> Chat:
-    return Chat(replace(ChatModel(server.url, "tiny", seconds=3.0), **options), ledger=ledger, now=NOW)  # type: ignore[arg-type]
+    return Chat(replace(ChatModel(server.url, "tiny", seconds=3.0, unseen=True), **options), ledger=ledger, now=NOW)  # type: ignore[arg-type]
 
 
 def text_of(writer: Chat, *, key: str = "d1", channel: str = "email", segment: str | None = None, locale: str = "en") -> Text:
@@ -266,7 +267,7 @@ def test_a_spent_budget_asks_nothing(own: Ledger) -> None:
 
 def test_the_key_is_sent_and_shown_nowhere(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     with FaultServer() as server:
-        home.save_settings(replace(home.settings, chat=ChatModel(server.url, "tiny", key_env="TINY_KEY")))
+        home.save_settings(replace(home.settings, chat=ChatModel(server.url, "tiny", key_env="TINY_KEY", unseen=True)))
         with pytest.raises(InputError, match="TINY_KEY is not set"):
             Chat.open(home, now=NOW)
         monkeypatch.setenv("TINY_KEY", "sk-secret")
@@ -304,10 +305,33 @@ def test_the_verb_takes_a_writer_by_name(home: Home) -> None:
     with pytest.raises(InputError, match=r'There is no writer "chatt"\. Did you mean "chat"'):
         compose(home, plan, now=NOW, writer="chatt")
     with FaultServer() as server:
-        home.save_settings(replace(home.settings, chat=ChatModel(server.url, "tiny")))
+        home.save_settings(replace(home.settings, chat=ChatModel(server.url, "tiny", unseen=True)))
         done = compose(home, plan, now=NOW, writer="chat", shop_url=URL, locale="en")
         assert done.withheld == 0
         assert done.writers == {"chat": done.ready}
         assert len(server.seen) < done.ready
     assert {message.writer for message in done.messages()} == {"chat"}
     assert "writer: chat" in done.to_text()
+
+
+def test_sentences_wait_for_approval_and_are_then_drawn(home: Home) -> None:
+    with FaultServer() as server:
+        home.save_settings(replace(home.settings, chat=ChatModel(server.url, "tiny")))
+        text = text_of(Chat.open(home, now=NOW))
+        assert sound(text)
+        assert text.facts.fallbacks[-1] == "chat: its sentences wait for approval -> components"
+        approvals = Approvals(home)
+        waiting = {entry.component: str(entry.row["text"]) for entry in approvals.waiting()}
+        assert len(waiting) == 10
+        text_of(Chat.open(home, now=NOW))
+        assert len(approvals.waiting()) == 10, "entered once"
+        chosen = next(name for name, words in waiting.items() if words == "{title} for slow mornings")
+        approvals.approve(chosen, by="mary", at=NOW)
+        text = text_of(Chat.open(home, now=NOW))
+        assert text.draft is not None
+        assert text.draft.writer == "chat"
+        assert text.draft.components[0] == chosen
+        assert not any(name.startswith("chat.") for name in text.draft.components[1:])
+        approvals.retire(chosen, by="mary", at=NOW)
+        assert text_of(Chat.open(home, now=NOW)).draft.writer == "components"  # type: ignore[union-attr]
+        assert len(server.seen) == 1

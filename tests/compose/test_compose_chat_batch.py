@@ -17,7 +17,7 @@ from tradewind.engine.home import Home
 from tradewind.engine.models import ChatModel
 from tradewind.errors import InputError, NotFound
 
-MODEL = ChatModel("http://127.0.0.1:1/v1", "tiny", input_price="1 USD", output_price="1 USD", monthly_budget="1 USD")
+MODEL = ChatModel("http://127.0.0.1:1/v1", "tiny", unseen=True, input_price="1 USD", output_price="1 USD", monthly_budget="1 USD")
 
 
 @pytest.fixture

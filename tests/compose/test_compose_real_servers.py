@@ -106,7 +106,7 @@ def test_a_server_that_enforces_the_schema_chooses_the_words(enforcing: str, led
 
 def test_what_a_random_model_writes_itself_gives_way_to_components(enforcing: str, ledger: Ledger) -> None:
     """The schema holds, the words are noise: what does not end in time is cut, and the server says 500."""
-    chat = Chat(ChatModel(enforcing, "tiny", candidates=1, max_tokens=200, seconds=60), ledger=ledger, now=NOW)
+    chat = Chat(ChatModel(enforcing, "tiny", unseen=True, candidates=1, max_tokens=200, seconds=60), ledger=ledger, now=NOW)
     for text in texts(chat):
         assert text.draft is not None
         gave_way = [note for note in text.facts.fallbacks if note.startswith("chat: ")]

@@ -9,6 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tradewind.compose._copy_ask import Ask
 from tradewind.compose.base import Brief
@@ -77,10 +78,27 @@ def library(accepted: Accepted, own: Library, *, channel: str, writer: str) -> L
 
 
 def component(text: str, role: str, own: Library, *, channel: str, writer: str) -> Component:
-    """A component of a model's text; its id follows from the text, so that feedback on equal texts meets."""
-    name = f"{writer}.{role}.{hashlib.sha256(f'{own.locale}|{text}'.encode()).hexdigest()[:12]}"
-    row = {"id": name, "role": role, "tone": "any", "channels": [channel], "text": text}
-    return read({"locale": own.locale, "joiner": own.joiner, "colon": own.colon, "component": [row]}).components[0]
+    """A component of a model's text."""
+    rows = [row_of(text, role, locale=own.locale, channel=channel, writer=writer)]
+    return read({"locale": own.locale, "joiner": own.joiner, "colon": own.colon, "component": rows}).components[0]
+
+
+def row_of(text: str, role: str, *, locale: str, channel: str, writer: str) -> dict[str, Any]:
+    """The row of a model's text, as in a library file; its id follows from the text, so that feedback on equal texts meets."""
+    name = f"{writer}.{role}.{hashlib.sha256(f'{locale}|{channel}|{text}'.encode()).hexdigest()[:12]}"
+    return {"id": name, "role": role, "tone": "any", "channels": [channel], "text": text}
+
+
+def approved(accepted: Accepted, own: Library, *, channel: str, writer: str) -> tuple[Accepted, list[dict[str, Any]]]:
+    """Return what of it stands in the approved library ``own``, and the rows of the rest."""
+    rows = {
+        (role, text): row_of(text, role, locale=own.locale, channel=channel, writer=writer)
+        for role, texts in accepted.texts.items()
+        for text in texts
+    }
+    stood = {role: tuple(t for t in texts if rows[role, t]["id"] in own.by_id) for role, texts in accepted.texts.items()}
+    waiting = [row for row in rows.values() if row["id"] not in own.by_id]
+    return Accepted({role: texts for role, texts in stood.items() if texts}, accepted.refused), waiting
 
 
 def _fault(text: str, slots: Sequence[str], among: Sequence[str], *, locale: str, facts: Facts, guard: Guard) -> str:

@@ -38,6 +38,7 @@ class ChatModel:
     seconds: float = 30.0  # per question, the second try included
     run_seconds: float = 600.0  # per run of compose: after it nothing more is asked
     max_tokens: int = 1500  # of an answer
+    unseen: bool = False  # whether sentences that nobody approved may be sent
     input_price: str | None = None  # "0.15 USD"
     output_price: str | None = None
     monthly_budget: str | None = None  # "20 USD": a hard limit per calendar month, UTC
@@ -85,6 +86,7 @@ class LocalModel:
     by: str = "category"
     candidates: int = 4
     max_tokens: int = 1500
+    unseen: bool = False
 
     def checked(self) -> Self:
         """Return itself when every value is allowed; raises InputError that says what is."""
@@ -109,6 +111,8 @@ def read(kind: type[Any], table: Any, name: str) -> Any:
 def _check(model: Any, name: str) -> None:
     values = {key: getattr(model, key) for key in _RULES if hasattr(model, key)}
     check(f"Settings [{name}]", values, {key: _RULES[key] for key in values})
+    if not isinstance(model.unseen, bool):
+        raise InputError(f'Setting "{name}.unseen" must be true or false; got {model.unseen!r}.')
     for key in ("model", "path"):
         text = getattr(model, key, "x")
         if not isinstance(text, str) or not text or len(text) > 255:
