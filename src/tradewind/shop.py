@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from tradewind.compose.compose import Composed
     from tradewind.compose.desk import Words
     from tradewind.decide.curve import Curve
-    from tradewind.decide.door import Door
     from tradewind.decide.plan import Plan
     from tradewind.decide.value import ValueModel
-    from tradewind.decide.versions import Policies
     from tradewind.deliver.channels.base import Channel
     from tradewind.deliver.deliver import Delivered
     from tradewind.engine.home import Home
@@ -97,7 +95,6 @@ class Shop:
 
         from tradewind.collect.withdrawals import withdraw_from_log
         from tradewind.decide.commit import settle_matured
-        from tradewind.decide.withdraw import withdraw_done
 
         if isinstance(source, pa.Table):
             from tradewind.collect.memory import collect_table
@@ -234,45 +231,32 @@ class Shop:
         window_days: int = 14,
         as_of: datetime | str | None = None,
         seed: int = 0,
-        limits: str | Path | Mapping[str, Any] | None = None,
-        policy: str | None = None,
         progress: Progress | None = None,
     ) -> Plan:
         """Choose for every customer an offer, an item and a channel, or nothing, and commit the plan.
 
         ``offers`` names kinds or ids (all when None); ``channels`` names channels, or maps them to the cost of one
         contact in minor units; ``budget`` is money for discounts and contacts, such as ``"2000 CNY"``; ``holdout`` is the
-        share of customers who get nothing, to measure against. ``limits``: a TOML file or mapping (``decide/limits.py``).
-        ``policy`` decides with a stored version (:attr:`policies`): its models and all that was asked then.
+        share of customers who get nothing, to measure against.
 
         Raises
         ------
         StateError
-            Nothing was learned yet, there is no event at all, or the policy was made by other code.
+            Nothing was learned yet, or there is no event at all.
         """
-        from tradewind.requested import decided
+        from tradewind.decide.policy import decide
+        from tradewind.requested import request
 
         step = progress or _quiet
-        plan = decided(
-            self.home, policy, offers=offers, channels=channels, budget=budget, holdout=holdout, window_days=window_days,
-            seed=seed, limits=limits, as_of=as_of, now=self.now(), progress=step,
+        plan = decide(
+            request(
+                self.home, offers=offers, channels=channels, budget=budget, holdout=holdout, window_days=window_days, as_of=as_of,
+                seed=seed, now=self.now(), progress=step,
+            )
         )  # fmt: skip
         step(0.95, "committing")
         plan.commit(self.home, self.now())
         return plan
-
-    def live(self, plan: Plan | None = None, *, visits: int | None = None) -> Door:
-        """Decisions for one customer at a time, of the newest plan or another; ``visits`` expected ones pace the budget."""
-        from tradewind.requested import door
-
-        return door(self.home, plan or self.plan(), visits=visits, now=self.now())
-
-    @property
-    def policies(self) -> Policies:
-        """The versions of the policy that made plans: list and roll back."""
-        from tradewind.decide.versions import Policies
-
-        return Policies(self.home)
 
     def curve(
         self,
