@@ -35,7 +35,8 @@ class Asking(Writer):
     """A writer that asks a model. ``identity``: of the model, so that another one is asked again; one object serves one run.
 
     ``components``: whose approved library stands in the roles that a model leaves alone. ``counts``: what happened, by name.
-    In mode "write" only sentences that the shop approved are drawn, unless ``unseen`` allows the others; those are entered into ``approvals``.
+    In mode "write" only sentences that the shop approved are drawn, unless ``unseen`` allows all; the others are entered into ``approvals``
+    as drafts.
     """
 
     def __init__(
