@@ -157,14 +157,28 @@ def decide(
         list[str] | None, typer.Option("--curve", help="Only say what this budget would cost and earn; commits nothing. Repeatable.")
     ] = None,
     png: Annotated[Path | None, typer.Option("--png", help="With --curve: draw it into this file.")] = None,
+    limits: Annotated[Path | None, typer.Option("--limits", help="More limits than the budget (TOML; docs/decide.md).")] = None,
+    policy: Annotated[str | None, typer.Option("--policy", help="Decide with this version of --policies again.")] = None,
+    policies: Annotated[bool, typer.Option("--policies", help="Only list the versions.")] = False,
+    rollback: Annotated[
+        str | None, typer.Option("--rollback", help="Only make a version's models active again.", metavar="VERSION")
+    ] = None,
+    customer: Annotated[str | None, typer.Option("--customer", help="Only what the newest plan decides for this one, live.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Choose for every customer an offer and a channel, or nothing, within budget; log every choice with its propensity."""
+    from tradewind.decide.caps import text
     from tradewind.measure.words import plan_text
 
     if png is not None and not curve:
         raise InputError('--png draws the curve of --curve. Add for example --curve "500 CNY" --curve "2000 CNY".')
+    if policies or rollback or customer:
+        from tradewind.requested import shown
+
+        with _open(shop) as opened:
+            _say(*shown(opened, rollback=rollback, customer=customer), as_json=as_json)
+        return
     if curve:
         with _open(shop) as opened:
             found = opened.curve(
@@ -183,9 +197,11 @@ def decide(
             window_days=window_days,
             as_of=as_of,
             seed=seed,
+            limits=limits,
+            policy=policy,
             progress=progress,
         )
-    _say(plan.summary(), plan_text(plan), as_json=as_json)
+    _say(plan.summary(), "\n".join([plan_text(plan), *text(plan.meta)]), as_json=as_json)
 
 
 @app.command()
