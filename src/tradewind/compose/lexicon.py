@@ -95,10 +95,12 @@ class Lexicon:
 class Words(Pack):
     """A pack that is nothing but a word list of the same name.
 
-    ``registered``: a hit within the name of the brand or the shop is exempt (guide of 2023, art. 6 (4)).
+    ``registered``: a hit within the name of the brand or the shop is exempt (guide of 2023, art. 6 (4)). ``reads_names``: whether the
+    texts of facts are read too; a pack about the style of a message leaves the names of the goods alone.
     """
 
     registered = False
+    reads_names = True
 
     @property
     def words(self) -> Lexicon:
@@ -108,7 +110,8 @@ class Words(Pack):
     def check(self, parts: Mapping[str, str], *, facts: Facts | None, locale: str, channel: str) -> Sequence[Verdict]:  # noqa: ARG002
         """Return the hits in all parts but links."""
         text, words = joined(parts), self.words
-        found = words.verdicts(text.plain, facts=facts, folded=text.folded, channel=channel)
+        read, folded = (text.plain, text.folded) if self.reads_names else text.covered(facts)
+        found = words.verdicts(read, facts=facts, folded=folded, channel=channel)
         if not found:
             return found
         if self.registered and facts is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from tradewind.compose.base import BLOCK, WARN, Verdict
+from tradewind.compose.base import WARN, Verdict
 from tradewind.compose.facts import Facts
 from tradewind.compose.lexicon import Words
 
@@ -20,6 +20,7 @@ class Email(Words):
     """Block deceptive subjects; warn about shouting ones."""
 
     name = "email"
+    reads_names = False
 
     def check(self, parts: Mapping[str, str], *, facts: Facts | None, locale: str, channel: str) -> Sequence[Verdict]:
         """Return the hits; other channels pass."""
@@ -28,7 +29,7 @@ class Email(Words):
         subject, head = parts.get("subject", ""), {part: parts[part] for part in ("subject", "preheader") if part in parts}
         found = list(super().check(head, facts=facts, locale=locale, channel=channel))
         if _shouts(subject):
-            found.append(Verdict("email.shouting", "subject", (0, len(subject)), subject, BLOCK, "most of its words are in capitals"))
+            found.append(Verdict("email.shouting", "subject", (0, len(subject)), subject, WARN, "most of its words are in capitals"))
         if len(_PICTURES.findall(subject)) > 2:
             found.append(Verdict("email.pictures", "subject", (0, len(subject)), subject, WARN, "more than two pictures in a subject"))
         preheader = parts.get("preheader")

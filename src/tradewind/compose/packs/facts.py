@@ -30,7 +30,10 @@ class FactCheck(Pack):
     def vet(self, name: str, text: str, *, locale: str) -> Sequence[Verdict]:  # noqa: ARG002
         """Return the prices and reductions that a catalogue name claims for itself."""
         reason = "a name that claims a price or a reduction of its own"
-        return [Verdict("facts.claim_in_name", name, hit.span(), hit.group(), BLOCK, reason) for hit in _claims().hits(text)]
+        return [
+            Verdict("facts.claim_in_name", name, hit.span(), hit.group(), BLOCK, reason)
+            for hit in _claims().hits(joined({name: text}).plain)
+        ]
 
 
 @cache

@@ -35,6 +35,7 @@ class Push(Words):
     """Block texts that pose as messages of people or of the system; warn where a vendor refuses or cuts the length."""
 
     name = "push"
+    reads_names = False
 
     def check(self, parts: Mapping[str, str], *, facts: Facts | None, locale: str, channel: str) -> Sequence[Verdict]:
         """Return the hits; other channels pass."""
