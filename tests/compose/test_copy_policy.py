@@ -86,6 +86,13 @@ def test_who_knows_nothing_departs_from_the_template_in_half_of_the_messages() -
     assert all(0.03 < mean < 0.3 for mean in means[1:])
 
 
+def test_a_log_without_segments_is_learned_for_all() -> None:
+    policy = CopyPolicy.learn(sent(2000, BEST, segments=(None,)), HOOKS.components)
+    assert chances(policy, segment=None) == chances(policy, segment="new")
+    assert chances(policy, "bz")[0] > 0.5  # against one that nobody knows
+    assert chances(policy)[1] > 0.8
+
+
 def test_what_is_new_begins_with_what_its_traits_earned() -> None:
     hooks = library({"e": "And {title}?", "f": "Our own {title}"})
     rows = sent(4000, {"a": 0.0, "b": 0.15, "c": -0.15, "d": 0.0})

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,7 +40,7 @@ Values = NDArray[np.float64]
 DRAWS = 64
 FLOOR = 0.01  # least probability of a component that fits
 CONTROL = 0.05  # share of customers who get the fixed template
-FEWEST = 200  # messages with a choice, below which nothing is learned
+FEWEST = 200  # messages with a choice, below which nothing is learned; and of a segment, below which it has no effects of its own
 KNOWN = 20_000  # probabilities kept ready
 FORMAT = 1
 
@@ -129,8 +130,8 @@ class CopyPolicy:
         blocks, table = self.layout.blocks, self.layout.table
         count, words, names = len(self.layout.segments), len(self.layout.words), len(self.layout.names)
         everybody = self.belief.draws[:, blocks["words"]] + self.belief.draws[:, blocks["traits"]] @ table.T
-        own = self.belief.draws[:, blocks["segment words"]].reshape(-1, count, words)
-        own = own + self.belief.draws[:, blocks["segment traits"]].reshape(-1, count, names) @ table.T
+        own = self.belief.draws[:, blocks["segment words"]].reshape(len(everybody), count, words)
+        own = own + self.belief.draws[:, blocks["segment traits"]].reshape(len(everybody), count, names) @ table.T
         return np.concatenate([everybody[:, None] + own, everybody[:, None]], axis=1)
 
     @cached_property
@@ -157,7 +158,7 @@ class CopyPolicy:
         has = [number[trait] for trait in found if trait in number]
         blocks, count = self.layout.blocks, len(self.layout.segments)
         everybody = self.belief.draws[:, blocks["traits"]][:, has].sum(axis=1)
-        own = self.belief.draws[:, blocks["segment traits"]].reshape(len(self.belief.draws), count, -1)[:, :, has].sum(axis=2)
+        own = self.belief.draws[:, blocks["segment traits"]].reshape(len(self.belief.draws), count, len(number))[:, :, has].sum(axis=2)
         seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
         luck = np.random.default_rng(seed).standard_normal(len(self.belief.draws)) * self.belief.spread["words"]
         return np.concatenate([everybody[:, None] + own, everybody[:, None]], axis=1) + luck[:, None]
@@ -245,15 +246,16 @@ def usable(rows: Sequence[Sent]) -> list[Sent]:
 
 
 def layout_of(rows: Sequence[Sent], components: Iterable[Component]) -> Layout:
-    """What there is to learn: what could have been said in the log, in the order of the library; what left it has no traits."""
+    """What there is to learn: what could have been said in the log, in the order of the library (what left it has no traits)."""
     logged = {name for row in rows for role, among in row.shares.items() if role != "tone" for name in among}
     told = {component.id: traits(component) for component in components if component.id in logged}
     tones = {TONE + tone: () for tone in TONES}
     gone = logged - told.keys()
+    sizes = Counter(row.segment for row in rows)
     return Layout(
         words=(*tones, *told, *sorted(gone)),
         traits=told,
-        segments=tuple(sorted({row.segment for row in rows if row.segment is not None})),
+        segments=tuple(sorted(name for name, size in sizes.items() if name is not None and size >= FEWEST)),
         channels=tuple(sorted({row.channel for row in rows})),
         locales=tuple(sorted({row.locale for row in rows})),
     )
