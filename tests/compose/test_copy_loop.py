@@ -69,6 +69,8 @@ def test_before_anything_is_learned_all_is_alike_and_logged(told: tuple[Home, li
         assert float(message.headers["propensity"]) == pytest.approx(product)
     rows, silent = read(home, as_of=LATER)
     assert (len(rows), silent) == (len(first), 0)
+    assert read(home, as_of=AS_OF + timedelta(days=2)) == ([], 0)  # too fresh: a click may still come
+    assert read(home, as_of=LATER + timedelta(days=200)) == ([], 0)  # too long ago
     assert sum(row.clicked for row in rows) == sum(message.headers["tone"] == "warm" for message in first)
 
 

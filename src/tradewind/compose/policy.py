@@ -10,7 +10,7 @@ propensities, no luck of its own.
 A component that the model never saw begins with what its traits earned. Some customers, for ever the same (a hash), get the fixed
 template: the first component of each role that fits. They are the control that the rest is measured against.
 
-When not to use: below some thousand messages it hardly departs from uniform choice, and says so by its probabilities.
+When not to use: below some thousand messages it hardly departs from where it starts, and says so by its probabilities.
 
 Sources: Agrawal and Goyal 2013 (Thompson sampling for linear payoffs); Hong et al. 2022 (hierarchical Bayesian bandits).
 """
@@ -68,7 +68,7 @@ class CopyPolicy:
     def learn(
         cls, rows: Sequence[Sent], components: Iterable[Component], *, seed: int = 0, floor: float = FLOOR, control: float = CONTROL
     ) -> Self:
-        """Learn from messages; those of the control arm speak for the base rate alone, since nothing was chosen there.
+        """Learn from messages; those of the control are left out, since nothing was chosen there.
 
         Raises
         ------

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tradewind.engine.home import Home
 
 RIPE = timedelta(days=3)  # after which a message that was not clicked counts as not clicked
+SPAN = timedelta(days=180)  # of which messages are learned from: what wore off long ago should not count
 FADE = timedelta(days=14)  # in which the memory of a component fades by e
 PAGE = 5000
 LEFT = ("accepted", "unknown")  # states of the outbox in which a customer may have read the message
@@ -93,7 +94,7 @@ def with_history(rows: Sequence[Sent]) -> list[Sent]:
 
 
 def read(home: Home, *, as_of: datetime) -> tuple[list[Sent], int]:
-    """The messages sent ``RIPE`` before ``as_of`` whose probabilities are logged, with their clicks; and how many had none logged.
+    """The messages of the ``SPAN`` that ends ``RIPE`` before ``as_of``, with their clicks; and how many had no probabilities logged.
 
     A click counts when it came before ``as_of``. Rows come in order of time, each with what its customer had seen before.
     """
@@ -102,7 +103,7 @@ def read(home: Home, *, as_of: datetime) -> tuple[list[Sent], int]:
     clicked = set(home.tables.to_arrow(clicks)["decision_id"].to_pylist())
     rows: list[Sent] = []
     silent = 0
-    for told in _messages(home, before=as_of - RIPE):
+    for told in _messages(home, since=as_of - RIPE - SPAN, before=as_of - RIPE):
         logged = shares_of(told["headers"], told["components"])
         if logged is None:
             silent += 1
@@ -118,12 +119,12 @@ def read(home: Home, *, as_of: datetime) -> tuple[list[Sent], int]:
     return with_history(rows), silent
 
 
-def _messages(home: Home, *, before: datetime) -> Iterable[dict[str, Any]]:
+def _messages(home: Home, *, since: datetime, before: datetime) -> Iterable[dict[str, Any]]:
     c, last = outbox.c, ""
     while True:
         query = (
             select(c.message_id, c.message, c.send_at)
-            .where(c.state.in_(LEFT), c.message.is_not(None), c.send_at < micros(before), c.message_id > last)
+            .where(c.state.in_(LEFT), c.message.is_not(None), c.send_at >= micros(since), c.send_at < micros(before), c.message_id > last)
             .order_by(c.message_id)
             .limit(PAGE)
         )
