@@ -177,7 +177,7 @@ def decide(
         from tradewind.requested import shown
 
         with _open(shop) as opened:
-            _say(*shown(opened, rollback=rollback, customer=customer), as_json=as_json)
+            _say(*shown(opened.policies, opened.live, rollback=rollback, customer=customer), as_json=as_json)
         return
     if curve:
         with _open(shop) as opened:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tradewind import asked
-from tradewind.errors import StateError
+from tradewind.errors import InputError, StateError
+from tradewind.types import utc
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tradewind.decide.curve import Curve
+    from tradewind.decide.door import Door
+    from tradewind.decide.plan import Plan
     from tradewind.decide.request import Request
     from tradewind.decide.value import ValueModel
+    from tradewind.decide.versions import Policies
     from tradewind.engine.home import Home
+    from tradewind.types import Offer
 
+Progress = Callable[[float, str], None]
+UNASKED = {"offers": None, "channels": None, "budget": "0", "holdout": 0.1, "window_days": 14, "seed": 0, "limits": None}
 SHORTLIST = 20  # items per customer that the recommender hands to the decision
 
 
@@ -30,27 +39,29 @@ def request(  # the arguments of Shop.decide, and the shop's clock
     as_of: datetime | str | None,
     seed: int,
     now: datetime,
-    progress: Callable[[float, str], None],
+    progress: Progress,
+    limits: str | Path | Mapping[str, Any] | None = None,
+    models: Mapping[str, str | None] | None = None,
 ) -> Request:
     """The request of :meth:`tradewind.shop.Shop.decide`, which says what the arguments are.
+
+    ``models`` names the versions of a policy that is replayed: then only what earlier plans promised counts.
 
     Raises
     ------
     StateError
         Nothing was learned yet, or there is no event at all.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from tradewind.collect.consent import Consents
     from tradewind.collect.withdrawals import withdraw_from_log
     from tradewind.decide.commit import promised
+    from tradewind.decide.limits import one_budget, read_limits
     from tradewind.decide.read import read_offers
     from tradewind.decide.request import Request
-    from tradewind.learn.answers import redemptions
     from tradewind.learn.profiles import profiles
 
-    amount, currency = asked.budget(budget, currency=home.settings.currency)
+    _, currency = asked.budget("0", currency=home.settings.currency)
+    told, _ = read_limits(limits, currency=currency)
+    amount, currency = asked.budget(one_budget(budget, told) if isinstance(budget, str) else budget, currency=home.settings.currency)
     costs = asked.channels(channels)
     wanted = read_offers(home.tables, only=asked.several(offers))
     cut = asked.cut(home, as_of, now=now)
@@ -59,17 +70,15 @@ def request(  # the arguments of Shop.decide, and the shop's clock
     people = profiles(home.tables, as_of=cut)
     if people.num_rows == 0:
         raise StateError(f"Nobody to decide for: no event before {cut:%Y-%m-%d %H:%M} UTC and no row of customers names a customer.")
-    people = _answering(home, people, cut)
+    people = _answering(home, people, cut, models)
     progress(0.4, "shortlists")
-    shortlist = _shortlist(home, cut)
+    shortlist = _shortlist(home, cut, models)
     progress(0.7, "choosing")
-    allowed = Consents(home).sendable()
     return Request(
         as_of=cut,
         profiles=people,
         offers=wanted,
-        items=home.tables.to_arrow(home.tables.get("items")),
-        allowed=allowed.filter(pc.is_in(allowed["channel"], value_set=pa.array(list(costs)))),
+        allowed=_allowed(home, list(costs)),
         channels=costs,
         budget=amount,
         currency=currency,
@@ -77,23 +86,130 @@ def request(  # the arguments of Shop.decide, and the shop's clock
         seed=seed,
         shortlist=shortlist,
         holdout=holdout,
-        model=_value(home, cut),
+        model=_value(home, cut, models),
+        limits=told.limits,
+        exposure=told.exposure,
+        caps=told.caps,
+        **_known(home, wanted, cut, blocked=told.blocked),
         window_days=window_days,
         margin=home.settings.margin,
-        promised=promised(home, at=now),
-        redeemed=redemptions(home.tables, as_of=cut),
+        promised=promised(home, at=now) if models is None else promised(home, at=cut, before=cut),
         zone=home.settings.zone,
     )
 
 
-def _shortlist(home: Home, cut: datetime) -> pa.Table:
+def _allowed(home: Home, channels: Sequence[str]) -> pa.Table:
+    """Who may be contacted now on which of the channels."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from tradewind.collect.consent import Consents
+
+    found = Consents(home).sendable()
+    return found.filter(pc.is_in(found["channel"], value_set=pa.array(list(channels), pa.string())))
+
+
+def _known(home: Home, offers: Sequence[Offer], cut: datetime, *, blocked: frozenset[str]) -> dict[str, Any]:
+    """What the shop's tables say about items, redemptions, who is blocked and who holds an offer."""
+    from tradewind.decide import known
+    from tradewind.learn.answers import redemptions
+
+    return {
+        "items": known.with_stock_ends(home, home.tables.to_arrow(home.tables.get("items")), as_of=cut),
+        "redeemed": redemptions(home.tables, as_of=cut),
+        "blocked": blocked | known.blocked(home),
+        "held": known.held(home, offers, as_of=cut),
+    }
+
+
+def replayed(home: Home, version: str, **more: Any) -> Request:
+    """The request that a stored policy makes of the shop; ``more``: the moment and the progress.
+
+    Raises
+    ------
+    NotFound, StateError
+        There is no such policy, or it was made by other code.
+    """
+    from tradewind.decide.versions import replayable
+
+    found = replayable(home, version)
+    return request(home, **found.settings, models=found.models, **more)
+
+
+def decided(
+    home: Home, policy: str | None, *, as_of: datetime | str | None, now: Callable[[], datetime], progress: Progress, **wanted: Any
+) -> Plan:
+    """The committed plan of what is ``wanted`` (:func:`request`), or of a stored policy; it names its version, which is stored.
+
+    Raises
+    ------
+    InputError
+        A policy is replayed and something else is asked beside it.
+    """
+    from dataclasses import replace
+
+    from tradewind.decide import versions
+    from tradewind.decide.limits import read_limits
+    from tradewind.decide.policy import decide
+
+    if policy is not None:
+        if odd := sorted(name for name, value in wanted.items() if value != UNASKED[name]):
+            raise InputError(f"decide: a policy brings its own {', '.join(odd)}. Leave out what stands beside it, or the policy.")
+        plan = decide(replayed(home, policy, as_of=as_of, now=now(), progress=progress))
+        version = versions.find(home, policy).version
+    else:
+        plan = decide(request(home, **wanted, as_of=as_of, now=now(), progress=progress))
+        limits = read_limits(wanted["limits"], currency=str(plan.meta["currency"]))[1]
+        names = ("offers", "channels")
+        plain = {name: wanted[name] if isinstance(wanted[name], Mapping | str | None) else list(wanted[name]) for name in names}
+        settings = wanted | plain | {"limits": limits or None}
+        version = versions.publish(home, settings, models=versions.current(home), as_of=utc(plan.meta["as_of"]), now=now())
+    plan = replace(plan, meta={**plan.meta, "policy_version": version})
+    progress(0.95, "committing")
+    plan.commit(home, now())
+    return plan
+
+
+def curved(home: Home, budgets: Sequence[str], **wanted: Any) -> Curve:
+    """What :meth:`tradewind.shop.Shop.curve` gives."""
+    from tradewind.decide.curve import curve
+
+    return curve(request(home, **wanted), [asked.budget(one, currency=home.settings.currency)[0] for one in budgets])
+
+
+def door(home: Home, plan: Plan, *, visits: int | None, now: datetime) -> Door:
+    """What :meth:`tradewind.shop.Shop.live` gives."""
+    from tradewind.decide.door import Door
+
+    version = plan.meta.get("policy_version")
+    if version is None:
+        raise StateError(f"Plan {plan.plan_id} names no policy version: it is of an older Tradewind. Decide again.")
+    again = replayed(home, version, as_of=str(plan.meta["as_of"]), now=now, progress=lambda _share, _what: None)
+    return Door(home, again, plan, visits=visits)
+
+
+def shown(policies: Policies, live: Callable[[], Door], *, rollback: str | None, customer: str | None) -> tuple[Any, str]:
+    """What the command line says of policies (JSON values and text), after a roll-back, or of one customer's live decision."""
+    if customer is not None:
+        found = live().decide(customer).explain()
+        return found.to_dict(), str(found)
+    if rollback is not None:
+        policies.rollback(rollback)
+    return {"policies": policies.rows()}, str(policies)
+
+
+Models = Mapping[str, str | None]
+
+
+def _shortlist(home: Home, cut: datetime, models: Models | None) -> pa.Table:
     import numpy as np
 
     from tradewind.learn import base
     from tradewind.learn.registry import active
     from tradewind.learn.sequences import sequences
 
-    model = base.load(active(home, "recommend", before=cut).path)
+    path = _path(home, "recommend", cut, models)
+    model = base.load(path or active(home, "recommend", before=cut).path)
     histories = sequences(home.tables, as_of=cut)
     items = home.tables.to_arrow(home.tables.get("items").select("item", "price", "stock", "available_from", "available_until"))
     sellable = {
@@ -108,18 +224,26 @@ def _shortlist(home: Home, cut: datetime) -> pa.Table:
     return ranking.table()
 
 
-def _answering(home: Home, people: pa.Table, cut: datetime) -> pa.Table:
+def _answering(home: Home, people: pa.Table, cut: datetime, models: Models | None) -> pa.Table:
     """The profiles with how readily each customer answers messages, where that was learned."""
     from tradewind.learn.answers import Answers
-    from tradewind.learn.registry import active, learned
 
-    return Answers.load(active(home, "answers", before=cut).path).added(people) if learned(home, "answers") else people
+    path = _path(home, "answers", cut, models)
+    return Answers.load(path).added(people) if path else people
 
 
-def _value(home: Home, cut: datetime) -> ValueModel | None:
+def _value(home: Home, cut: datetime, models: Models | None) -> ValueModel | None:
     from tradewind.decide.value import ValueModel
+
+    path = _path(home, "value", cut, models)
+    return ValueModel.load(path) if path else None  # no outcome yet: the plan says that its values are the prior
+
+
+def _path(home: Home, name: str, cut: datetime, models: Models | None) -> Path | None:
+    """Where a model lies: that of the replayed policy, or the active one; None where none was learned."""
+    from tradewind.decide.versions import model_path
     from tradewind.learn.registry import active, learned
 
-    if not learned(home, "value"):
-        return None  # no outcome yet: the plan says that its values are the prior
-    return ValueModel.load(active(home, "value", before=cut).path)
+    if models is not None:
+        return model_path(home, name, models.get(name))
+    return active(home, name, before=cut).path if learned(home, name) else None

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from tradewind.compose.compose import Composed
     from tradewind.compose.desk import Words
     from tradewind.decide.curve import Curve
+    from tradewind.decide.door import Door
     from tradewind.decide.plan import Plan
     from tradewind.decide.value import ValueModel
+    from tradewind.decide.versions import Policies
     from tradewind.deliver.channels.base import Channel
     from tradewind.deliver.deliver import Delivered
     from tradewind.engine.home import Home
@@ -95,6 +97,7 @@ class Shop:
 
         from tradewind.collect.withdrawals import withdraw_from_log
         from tradewind.decide.commit import settle_matured
+        from tradewind.decide.withdraw import withdraw_done
 
         if isinstance(source, pa.Table):
             from tradewind.collect.memory import collect_table
@@ -110,6 +113,7 @@ class Shop:
             report = collect(self.home, source, mapping=mapping, now=self.now(), progress=progress)
         if any(count.table == "events" for count in report.counts):  # also after a load that is done: it may have been killed here
             withdraw_from_log(self.home)
+            withdraw_done(self.home, now=self.now())
         if any(count.table == "items" for count in report.counts):
             from tradewind.compose.pricelog import note
 
@@ -231,32 +235,41 @@ class Shop:
         window_days: int = 14,
         as_of: datetime | str | None = None,
         seed: int = 0,
+        limits: str | Path | Mapping[str, Any] | None = None,
+        policy: str | None = None,
         progress: Progress | None = None,
     ) -> Plan:
         """Choose for every customer an offer, an item and a channel, or nothing, and commit the plan.
 
         ``offers`` names kinds or ids (all when None); ``channels`` names channels, or maps them to the cost of one
         contact in minor units; ``budget`` is money for discounts and contacts, such as ``"2000 CNY"``; ``holdout`` is the
-        share of customers who get nothing, to measure against.
+        share of customers who get nothing, to measure against. ``limits``: a TOML file or mapping (``decide/limits.py``).
+        ``policy`` decides with a stored version (:attr:`policies`): its models and all that was asked then.
 
         Raises
         ------
         StateError
-            Nothing was learned yet, or there is no event at all.
+            Nothing was learned yet, there is no event at all, or the policy was made by other code.
         """
-        from tradewind.decide.policy import decide
-        from tradewind.requested import request
+        from tradewind.requested import decided
 
-        step = progress or _quiet
-        plan = decide(
-            request(
-                self.home, offers=offers, channels=channels, budget=budget, holdout=holdout, window_days=window_days, as_of=as_of,
-                seed=seed, now=self.now(), progress=step,
-            )
+        return decided(
+            self.home, policy, offers=offers, channels=channels, budget=budget, holdout=holdout, window_days=window_days,
+            seed=seed, limits=limits, as_of=as_of, now=self.now, progress=progress or _quiet,
         )  # fmt: skip
-        step(0.95, "committing")
-        plan.commit(self.home, self.now())
-        return plan
+
+    def live(self, plan: Plan | None = None, *, visits: int | None = None) -> Door:
+        """Decisions for one customer at a time, of the newest plan or another; ``visits`` expected ones pace the budget."""
+        from tradewind.requested import door
+
+        return door(self.home, plan or self.plan(), visits=visits, now=self.now())
+
+    @property
+    def policies(self) -> Policies:
+        """The versions of the policy that made plans: list and roll back."""
+        from tradewind.decide.versions import Policies
+
+        return Policies(self.home)
 
     def curve(
         self,
@@ -270,15 +283,12 @@ class Shop:
         seed: int = 0,
     ) -> Curve:
         """What a plan would cost and earn at other ``budgets``, such as ``["500 CNY", "2000 CNY"]``; nothing is committed."""
-        from tradewind.decide.curve import curve
-        from tradewind.requested import request
+        from tradewind.requested import curved
 
-        amounts = [asked.budget(budget, currency=self.home.settings.currency)[0] for budget in asked.several(budgets) or []]
-        wanted = request(
-            self.home, offers=offers, channels=channels, budget="0", holdout=holdout, window_days=window_days, as_of=as_of, seed=seed,
-            now=self.now(), progress=_quiet,
+        return curved(
+            self.home, asked.several(budgets) or [], offers=offers, channels=channels, budget="0", holdout=holdout,
+            window_days=window_days, as_of=as_of, seed=seed, now=self.now(), progress=_quiet,
         )  # fmt: skip
-        return curve(wanted, amounts)
 
     # -- plans --------------------------------------------------------------------------------------------------------
 
@@ -359,12 +369,14 @@ class Shop:
         ``"file"`` writes JSON lines into the shop's ``outbox`` folder, ``"console"`` prints, ``"smtp"`` is set up from the
         environment (``docs/deliver.md``).
         """
+        from tradewind.decide.withdraw import withdraw_done
         from tradewind.deliver.channels.base import Channel
         from tradewind.deliver.channels.outbox import Outbox
         from tradewind.deliver.deliver import channel, deliver
 
         if dry_run:
             return deliver(self.home, asked.is_plan(plan).plan_id, channels=Outbox(), now=self.now, dry_run=True, progress=progress)
+        withdraw_done(self.home, now=self.now())  # what came through the inbox counts, too
         if not isinstance(to, str | Channel | Mapping):
             raise InputError(f"deliver: to must be the name of a sender, a Channel, or a mapping of channels to them; got {to!r}.")
         if not isinstance(to, str):

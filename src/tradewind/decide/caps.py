@@ -258,19 +258,18 @@ def claims(row: Mapping[str, Any], left: Mapping[str, int]) -> Iterator[tuple[st
             yield thing, int(row["reserved"])
 
 
-def text(meta: Mapping[str, Any]) -> str:
-    """The certificate of a plan with limits, in lines to print; empty without limits."""
+def text(meta: Mapping[str, Any]) -> list[str]:
+    """The certificate of a plan with limits, in lines to print; none without limits."""
     told = meta.get("caps", {})
     if not told:
-        return ""
+        return []
     proof = meta["certificate"]
     head = f"  limits: expected profit {proof['primal']:,.0f}, at most {proof['bound']:,.0f} by the dual bound (gap {proof['gap']:,.0f})"
     lines = [f"{head}; exceeded by {proof['violation']:,.0f}"]
-    lines += [
+    return lines + [
         f"    {name}: {one['used']:,.0f} of {one['free']:,.0f} taken, {one['expected']:,.1f} expected, price {one['price']:.3f}"
         for name, one in told.items()
     ]
-    return "\n".join(lines)
 
 
 def _others(known: Mapping[str, float], name: str) -> list[float]:

@@ -81,6 +81,10 @@ class Decision:
         }  # fmt: skip
         return replace(self, row={**self.row, **told})
 
+    def kept(self, row: Mapping[str, Any]) -> Decision:
+        """The same decision as the ledger keeps it."""
+        return replace(self, row={**self.row, **row})
+
     @property
     def features(self) -> pa.Table:
         """What the value model saw: the training row of the next model."""
@@ -125,6 +129,7 @@ class Live:
         shortlist: pa.Table | Sequence[Mapping[str, Any]] = (),
         at: datetime | None = None,
         request_id: str | None = None,
+        price: float | None = None,
     ) -> Decision:
         """Decide for one customer.
 
@@ -140,6 +145,8 @@ class Live:
             The moment; the plan's when left out.
         request_id
             Names the occasion: the same one gives the same draw, another one another. Without it the decision is the plan's.
+        price
+            Of the budget, where it is paced; the plan's when left out.
 
         Raises
         ------
@@ -160,7 +167,7 @@ class Live:
         units = assemble.units(profiles)
         treat = ~held_out(units, salt=request.salt, share=request.holdout)
         found, choices = again(seen, ids, self.meta, self._stock)
-        price = float(self.meta["price"])
+        price = float(self.meta["price"]) if price is None else price
         shares, _ = wins(choices, self._draws, price=price)
         chances = propensities(shares, found.valid, floor=request.floor)
         drawn = pick(chances, uniforms(request.seed, ids))

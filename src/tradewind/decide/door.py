@@ -1,0 +1,122 @@
+"""One customer at a time from a committed plan: profile and shortlist as the plan knew them, the ledger as it is now.
+
+    door = shop.live()                         # once: the newest plan, its request, the solved model
+    decision = door.decide("customer-42")      # the row of the plan, or with visit="...": a draw of its own, held in the ledger
+
+With ``visits`` (how many are expected) the price of the budget is paced: dearer when money goes faster than visits (``decide/pacing.py``).
+Without, it is the plan's. Either way the stop is hard: what the ledger has no room for becomes "nothing".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tradewind.decide import pacing
+from tradewind.decide.live import Decision, Live, commit
+from tradewind.errors import InputError, NotFound, StateError, did_you_mean
+
+if TYPE_CHECKING:
+    from tradewind.decide.plan import Plan
+    from tradewind.decide.request import Request
+    from tradewind.engine.home import Home
+
+_MANY = 100_000  # customers: comparing a name with more of them takes too long
+
+
+class Door:
+    """Live decisions of one plan. Prepared once; one thread at a time where visits are paced.
+
+    Raises
+    ------
+    StateError
+        The shop's data have changed since the plan: its request cannot be made again.
+    """
+
+    def __init__(self, home: Home, request: Request, plan: Plan, *, visits: int | None = None) -> None:
+        try:
+            self._live = Live(request, plan)
+        except InputError as error:
+            raise StateError(
+                f"The shop's data have changed since plan {plan.plan_id} (consents, items, models or offers), so that live decisions "
+                "would not be the plan's. Decide again, and go on with the new plan."
+            ) from error
+        self._home, self._plan = home, plan
+        self._rows = {name: row for row, name in enumerate(request.profiles["customer"].to_pylist())}
+        self._profiles = request.profiles
+        allowed = request.allowed
+        self._channels: dict[str, list[str]] = {}
+        for customer, channel in zip(allowed["customer"].to_pylist(), allowed["channel"].to_pylist(), strict=True):
+            self._channels.setdefault(customer, []).append(channel)
+        self._listed = (
+            None if request.shortlist is None else request.shortlist.sort_by([("customer", "ascending"), ("score", "descending")])
+        )
+        self._places = {} if self._listed is None else _runs(self._listed["customer"])
+        self._pace: pacing.Pace | None = None
+        if visits is not None:
+            with home.ledger.read() as conn:
+                left = pacing.left_of(conn, str(plan.meta["budget_id"]))
+            self._pace = pacing.start(left, visits, price=float(plan.meta["price"]), floor=1.0)
+
+    def decide(
+        self,
+        customer: str,
+        *,
+        context: Mapping[str, Any] | None = None,
+        channels: Collection[str] | None = None,
+        visit: str | None = None,
+        now: datetime | None = None,
+    ) -> Decision:
+        """Decide for a customer of the plan.
+
+        Parameters
+        ----------
+        context
+            Columns of the profile that are different now, such as ``{"carts_30d": 2}``.
+        channels
+            Those that reach the customer on this occasion; without it those with consent.
+        visit, now
+            Name and moment of the occasion: its decision is held in the ledger at once. Without a visit nothing is written, and
+            the answer is what the plan decided.
+
+        Raises
+        ------
+        NotFound
+            The plan does not know the customer.
+        InputError
+            A visit without a moment, or a context that does not fit the profile.
+        """
+        if customer not in self._rows:
+            hint = did_you_mean(customer, self._rows) if len(self._rows) < _MANY else ""
+            raise NotFound(f'The plan has no customer "{customer}".{hint} Decide a plan that includes the customer first.')
+        if (visit is None) != (now is None):
+            raise InputError("live: give a visit and its moment (now) together, or neither.")
+        profile: pa.Table | dict[str, Any] = self._profiles.slice(self._rows[customer], 1)
+        if context:
+            profile = {**profile.to_pylist()[0], **context}  # type: ignore[union-attr]
+        start, size = self._places.get(customer, (0, 0))
+        found = self._live.decide(
+            profile,
+            channels=self._channels.get(customer, []) if channels is None else channels,
+            shortlist=() if self._listed is None else self._listed.slice(start, size),
+            at=now,
+            request_id=visit,
+            price=None if self._pace is None else self._pace.price,
+        )
+        if visit is None or now is None:
+            return found
+        kept = commit(self._home, [found], now).row(customer)
+        if self._pace is not None:
+            self._pace = pacing.paid(self._pace, min(float(kept["reserved"]), self._pace.left))
+        return found if kept["mode"] == found.row["mode"] else found.kept(kept)
+
+
+def _runs(names: pa.ChunkedArray) -> dict[str, tuple[int, int]]:
+    """Where the rows of each name lie in a sorted column: start and count."""
+    counted = pc.run_end_encode(names.combine_chunks())
+    ends = [0, *counted.run_ends.to_pylist()]
+    return {name: (start, end - start) for name, start, end in zip(counted.values.to_pylist(), ends[:-1], ends[1:], strict=True)}
