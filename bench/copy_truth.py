@@ -31,6 +31,7 @@ from copy_oracle import random_history, random_item, random_offer, truth, wrong
 from tradewind.compose.base import Brief
 from tradewind.compose.facts import Facts, Storefront, gather, unsellable
 from tradewind.compose.guard import Guard
+from tradewind.compose.library import load
 from tradewind.compose.markets import Market, Rate
 from tradewind.compose.prices import History
 from tradewind.compose.recipe import RECIPES
@@ -67,7 +68,7 @@ class World:
         pays = rng.choice(CURRENCIES) if rng.random() < 0.2 else None
         offer = None if rng.random() < 0.2 else random_offer(rng, NOW, item["item"] if item else None)
         zone = rng.choice(["Asia/Shanghai", "Europe/London", "America/New_York"])
-        market = Market((), pays, rng.choice([None, "EU", "CN"]))
+        market = Market((), pays, rng.choice([None, "EU", "EU", "CN", "CN"]))
         url = "https://harbour.example/p/{item}" if rng.random() < 0.8 else None
         made = cls(rng, currency, item, offer, rng.choice(["zh-CN", "en"]), zone, market, (), None, url)
         made.rerate()
@@ -146,7 +147,7 @@ def truthfulness(bench: Harness, guard: Guard) -> None:
     counts: Counter[str] = Counter()
     faults: Counter[str] = Counter()
     withheld: Counter[str] = Counter()
-    number, wanted = 0, 1_000 if bench.quick else 100_000
+    number, wanted = 0, 1_000 if bench.quick else bench.arguments.messages
     while counts["sent"] < wanted:
         number += 1
         world, channel = World.draw(rng, number), rng.choice(FORMATS)
@@ -176,11 +177,11 @@ def truthfulness(bench: Harness, guard: Guard) -> None:
         counts["with a reference price"] += "reference" in fresh.texts and fresh.texts["reference"] in " ".join(
             again.message.parts.values()
         )
-        redone = write(Brief(str(number), channel, world.locale), facts=fresh, seed=1, at=at, guard=guard)
-        found = world.faults(again.message, sources(redone), fresh, at)
+        known = {name: load(world.locale).by_id[name].template.text for name in again.message.components}
+        found = world.faults(again.message, known, fresh, at)
         faults.update(found[:1])
         if rng.random() < 0.05 and not found:
-            prove_digit(world, again.message, sources(redone), fresh, at, counts)
+            prove_digit(world, again.message, known, fresh, at, counts)
     bench.figure("messages_sent", counts["sent"], target=(">=", 100_000))
     bench.figure("changed_since_written", counts["changed"])
     bench.figure("with_a_reference_price", counts["with a reference price"])
@@ -221,7 +222,7 @@ def prove_stale(world: World, text: Text, at: datetime, counts: Counter[str]) ->
 
 def main() -> None:
     """Run the benchmark."""
-    bench, guard = Harness("copy_truth", __doc__), Guard()
+    bench, guard = Harness("copy_truth", __doc__, extra={"--messages": {"type": int, "default": 100_000}}), Guard()
     speed(bench, guard)
     truthfulness(bench, guard)
     bench.finish()

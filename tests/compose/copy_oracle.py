@@ -260,13 +260,11 @@ def random_history(rng: random.Random, now: datetime, price: int | None, currenc
     """Prices of the last months that mostly end in today's, on whole days; mostly without a gap; and some sales."""
     quotes: list[Quote] = []
     ago, amount = 0, price or rng.randint(1, 9_000)
-    for place in range(rng.randint(1, 5)):
+    for _ in range(rng.randint(1, 6)):
         start = ago + rng.randint(1, 40)
         seen = ago + (rng.randint(0, 9) if rng.random() < 0.1 else 0)
         quotes.append(Quote(now - timedelta(days=start), now - timedelta(days=min(seen, start)), amount))
-        ago, amount = start, max(1, round(amount * rng.choice([0.8, 1.0, 1.1, 1.25, 1.6])))
-        if place == 0 and rng.random() < 0.1:
-            amount += 1
+        ago, amount = start, max(1, round(amount * rng.choice([0.8, 1.0, 1.1, 1.25, 1.6] if ago > 30 else [0.8, 1.1, 1.25, 1.6])))
     sales = [Sale(now - timedelta(days=rng.randint(0, 60)), paid, paid + rng.choice([0, 0, 500])) for paid in rng.choices(
-        [quote.amount for quote in quotes], k=rng.randint(0, 4))]  # fmt: skip
+        [quote.amount for quote in quotes], k=rng.randint(0, 6))]  # fmt: skip
     return History(currency, tuple(reversed(quotes)), tuple(sorted(sales, key=lambda sale: sale.at)))

@@ -269,7 +269,7 @@ class Stage:
 
 
 def performed(locale: str, **more: Any) -> tuple[Line, ...]:
-    return perform(LOTS, minutes=15, start=NOW, facts=Stage(locale), zone="Asia/Shanghai", currency="CNY", **more)
+    return perform(LOTS, minutes=18, start=NOW, facts=Stage(locale), zone="Asia/Shanghai", **more)
 
 
 @pytest.mark.parametrize("locale", ["zh-CN", "en"])
@@ -287,6 +287,8 @@ def test_what_is_said_holds_at_that_moment_is_spoken_and_labelled(locale: str) -
             assert (off if line.segment.item == "a" else spoken.money(price, "CNY", locale)) in line.speech, line.speech
         assert 0 < line.spoken_seconds < 2 * line.segment.seconds
     assert {line.segment.kind for line in spoken_lines} == set(SECONDS)
+    intros = [line.components[0] for line in spoken_lines if line.segment.kind == "item"]
+    assert len(set(intros)) == len(intros)
     gone = [line for line in lines if line.segment.item == "b" and line.withheld]
     assert [line.withheld for line in gone] == ["out of stock"]
     assert performed(locale) == lines
@@ -297,6 +299,6 @@ def test_a_programme_of_nothing_sellable_says_hello_and_goodbye() -> None:
         known, row, offer = Stage("en")(name, at)
         return known, None if row is None else {**row, "stock": 0}, offer
 
-    lines = perform(LOTS, minutes=10, start=NOW, facts=sold_out, currency="CNY")
+    lines = perform(LOTS, minutes=10, start=NOW, facts=sold_out)
     assert [line.segment.kind for line in lines if line.withheld is None] == ["opening", "closing"]
     assert [line.withheld for line in lines if line.withheld] == ["out of stock"] * 3

@@ -56,7 +56,7 @@ def test_what_the_command_cannot_do_is_said(small: Home, tmp_path: Path) -> None
         with pytest.raises(InputError, match="--signals are for"):
             print_format(home, plan, "ad", locale=None, now=NOW, signals=tmp_path / "s.csv")
     assert "live" in FORMATS
-    assert len(RECIPES) == 15
+    assert len(RECIPES) == 16
 
 
 @pytest.mark.parametrize(

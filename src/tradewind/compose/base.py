@@ -51,7 +51,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "coupon": ("title", "terms"),
     "social": ("body", "link"),
     "landing": ("headline", "subhead", "body", "action", "link"),
-    **{f"live.{kind}": ("speech", "label") for kind in ("opening", "item", "offer", "interaction", "countdown", "closing")},
+    **{f"live.{kind}": ("speech", "label") for kind in ("opening", "item", "again", "offer", "interaction", "countdown", "closing")},
 }
 BLOCK, WARN, EXEMPT = "block", "warn", "exempt"
 

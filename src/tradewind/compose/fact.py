@@ -40,6 +40,7 @@ class Facts:
     flags: frozenset[str] = frozenset()
     ends_at: datetime | None = None  # after this moment nothing of it holds: the offer or the item is gone
     fallbacks: tuple[str, ...] = ()  # what had to be replaced or left out, and why
+    currency: str | None = None  # of all amounts
 
     @cached_property
     def texts(self) -> dict[str, str]:

@@ -114,7 +114,7 @@ def gather(  # one builder, so that a fact's value, text, source and expiry are 
     if proof is not None:
         build.proof(proof)
     ends = [t for t in (offer.ends_at if offer else None, (item or {}).get("available_until")) if t is not None]
-    return Facts(locale, at, build.facts, frozenset(build.flags), min(ends, default=None), tuple(build.fallbacks))
+    return Facts(locale, at, build.facts, frozenset(build.flags), min(ends, default=None), tuple(build.fallbacks), build.pays(own))
 
 
 def unsellable(item: Mapping[str, Any] | None, offer: Offer | None, *, send_at: datetime) -> str | None:
@@ -197,6 +197,8 @@ class _Build:
             self.name(name, _text(known.get(f"{name}_{short}"), leaf=name == "category"), f"items.attributes.{name}_{short}", script=short)
         if "brand" not in self.facts:
             self.name("brand", item.get("brand"), "items.brand")
+        if "brand" in self.facts and self.facts["brand"].text.casefold() in locales.data("locales")["names"]["nobody"]:
+            del self.facts["brand"]
         if "brand" in self.facts and short == "en" and clean.script(self.facts["brand"].text) == "zh":
             del self.facts["brand"]
         if any(sensitive(str(item.get(column) or "")) for column in ("category", "title", "title_zh", "title_en")):

@@ -27,9 +27,9 @@ def assemble(draft: Draft, *, facts: Facts, channel: str) -> dict[str, str]:
     if channel == "email":
         return _email(texts, link, library)
     said: dict[str, list[str]] = {part: [] for part in PARTS[channel]}
-    for step in RECIPES[channel]:
-        if step.role in texts:
-            said[step.part].append(texts[step.role])
+    for role, part in dict.fromkeys((step.role, step.part) for step in RECIPES[channel]):
+        if role in texts:
+            said[part].append(texts[role])
     parts = {part: library.joiner.join(lines) for part, lines in said.items()}
     return {**parts, "link": link} if "link" in parts else parts
 

@@ -16,7 +16,7 @@ from tradewind.errors import InputError, did_you_mean
 TONES = ("plain", "warm")
 ROLES = (
     "subject", "preheader", "hook", "benefit", "reason", "offer", "perk", "threshold", "cap", "deadline", "proof", "action", "footer",
-    "optout", "sign", "title", "headline", "subhead", "ask", "count", "label",
+    "optout", "sign", "title", "headline", "subhead", "ask", "again", "count", "label",
 )  # fmt: skip
 _FILES = {"zh-CN": "zh_cn", "en": "en"}
 _KEYS = {"id", "role", "tone", "channels", "text", "when", "without", "reasons", "family", "claims", "fallback", "tags"}

@@ -152,9 +152,7 @@ def script(desk: Desk, *, minutes: float, signals: Sequence[Signal] = (), limit:
         return known, row if item is None or row is not None else {"stock": 0}, given
 
     settings = desk.home.settings
-    return perform(
-        lots, minutes=minutes, start=desk.now, facts=told, zone=settings.zone, currency=settings.currency, signals=signals, seed=seed
-    )
+    return perform(lots, minutes=minutes, start=desk.now, facts=told, zone=settings.zone, signals=signals, seed=seed)
 
 
 def script_text(lines: Sequence[Line]) -> str:

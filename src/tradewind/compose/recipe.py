@@ -38,7 +38,8 @@ class Step:
 
 def _said(part: str) -> tuple[Step, ...]:
     """What is offered, or the item when nothing is, and the conditions, in one part."""
-    first = (Step("offer", part, "offer"), Step("benefit", part, "no_offer"), Step("perk", part, "perk"))
+    item = (Step("benefit", part, "no_offer"), Step("benefit", part, "perk", optional=True))
+    first = (Step("offer", part, "offer"), *item, Step("perk", part, "perk"))
     return (*first, *_terms(part))
 
 
@@ -67,11 +68,13 @@ RECIPES: Mapping[str, tuple[Step, ...]] = {
         Step("hook", "body"), *_said("body"), Step("proof", "body", optional=True), Step("action", "body", "link"),
     ),
     "landing": (
-        Step("headline", "headline"), Step("subhead", "subhead"), *_said("body"), Step("proof", "body", optional=True),
+        Step("headline", "headline"), Step("subhead", "subhead"), Step("benefit", "body", "item", optional=True),
+        Step("offer", "body", "offer"), Step("perk", "body", "perk"), *_terms("body"), Step("proof", "body", optional=True),
         Step("action", "action"),
     ),
     "live.opening": _live(Step("hook", "speech")),
     "live.item": _live(Step("benefit", "speech", "item"), Step("proof", "speech", optional=True)),
+    "live.again": _live(Step("again", "speech")),
     "live.offer": _live(*_said("speech")),
     "live.interaction": _live(Step("ask", "speech")),
     "live.countdown": _live(Step("count", "speech")),

@@ -25,13 +25,22 @@ from tradewind.compose.writing import write
 from tradewind.errors import InputError, unknown
 from tradewind.types import Offer
 
-SECONDS = {"opening": 40, "item": 75, "offer": 45, "interaction": 40, "countdown": 20, "closing": 30}  # with what is shown meanwhile
+SECONDS = {
+    "opening": 40,
+    "item": 75,
+    "offer": 45,
+    "interaction": 40,
+    "again": 15,
+    "countdown": 20,
+    "closing": 30,
+}  # with what is shown meanwhile
 SHORT = {"item": 40, "offer": 30}
 LONG = ("item", "offer", "interaction", "countdown")
-BRIEF, AGAIN = ("item", "offer"), ("offer", "countdown")
+BRIEF, AGAIN = ("item", "offer"), ("again", "offer", "countdown")
 WEIGHT = {"click": 1.0, "comment": 2.0, "purchase": 4.0}  # how much of the room's interest one signal is
 HALF_LIFE = 300.0  # seconds after which a signal counts half
 SPEED = {"zh": 9.0, "en": 14.0}  # columns said in a second, for the length of a spoken text
+TRIES = 6  # wordings that are looked at, so that neighbours differ
 LEAST, MOST = 3, 8 * 60  # minutes of a programme
 
 
@@ -109,14 +118,13 @@ def perform(
     start: datetime,
     facts: Callable[[str | None, datetime], tuple[Facts, Mapping[str, object] | None, Offer | None]],
     zone: str = "UTC",
-    currency: str | None = None,
     signals: Sequence[Signal] = (),
     seed: int = 0,
 ) -> tuple[Line, ...]:
     """Speak the programme from ``start`` on; ``facts`` tells of an item (None: of the shop) what is true at a moment.
 
-    It returns the facts, the row of the catalogue and the offer. ``currency``: what the amounts of the facts are in. A line that
-    could not be said stands among the others with its reason and takes no time.
+    It returns the facts, the row of the catalogue and the offer. A line that could not be said stands among the others with its
+    reason and takes no time.
     """
     _check(lots, minutes, signals)
     guard, place = Guard(), locales.zone(zone) or locales.UTC_ZONE
@@ -132,7 +140,7 @@ def perform(
         at = start + timedelta(seconds=now)
         known, row, offer = facts(segment.item, at)
         why = None if segment.item is None else unsellable(row, offer, send_at=at)
-        line = _say(segment, known, why, place=place, currency=currency, guard=guard, seed=seed)
+        line = _say(segment, known, why, lines, place=place, guard=guard, seed=seed)
         lines.append(line)
         if line.withheld is None:
             said.append(segment)
@@ -162,15 +170,23 @@ def _rest(lots: Sequence[Lot], minutes: float, signals: Sequence[Signal], said: 
     return (*told, Segment("closing", None, now, SECONDS["closing"]))
 
 
-def _say(segment: Segment, known: Facts, why: str | None, *, place: ZoneInfo, currency: str | None, guard: Guard, seed: int) -> Line:
+def _say(segment: Segment, known: Facts, why: str | None, lines: Sequence[Line], *, place: ZoneInfo, guard: Guard, seed: int) -> Line:
+    """The line of a segment; of a few wordings the first that the same kind of segment has not just had."""
     if why is not None:
         return Line(segment, "", "", known.hash, (), (), why)
-    aloud = spoken.facts(known, place=place, currency=currency)
-    brief = Brief(f"{segment.start}|{segment.item}", f"live.{segment.kind}", known.locale)
-    text = write(brief, facts=aloud, seed=seed, at=known.at, guard=guard)
-    if text.withheld or text.draft is None:
-        return Line(segment, "", "", known.hash, (), text.verdicts, text.withheld or "nothing to say")
-    return Line(segment, text.parts["speech"], text.parts["label"], known.hash, text.draft.components, text.verdicts)
+    aloud = spoken.facts(known, place=place)
+    before = {name for line in [line for line in lines if line.segment.kind == segment.kind][-2:] for name in line.components[:1]}
+    told: Line | None = None
+    for turn in range(TRIES):
+        brief = Brief(f"{segment.start}|{segment.item}|{turn}", f"live.{segment.kind}", known.locale)
+        text = write(brief, facts=aloud, seed=seed, at=known.at, guard=guard)
+        if text.withheld or text.draft is None:
+            return told or Line(segment, "", "", known.hash, (), text.verdicts, text.withheld or "nothing to say")
+        told = Line(segment, text.parts["speech"], text.parts["label"], known.hash, text.draft.components, text.verdicts)
+        if told.components[0] not in before:
+            break
+    assert told is not None, "there is at least one try"
+    return told
 
 
 def _turns(ranked: Sequence[Lot], said: Sequence[Segment], *, room: int) -> list[tuple[str, tuple[str, ...], bool]]:

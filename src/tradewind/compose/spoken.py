@@ -98,13 +98,13 @@ def moment(ends_at: datetime, *, place: ZoneInfo, now: datetime, locale: str) ->
     return f"{text} at {_clock_en(local, table)}" if clock else text
 
 
-def facts(known: Facts, *, place: ZoneInfo, currency: str | None) -> Facts:
-    """Return the facts with the texts that a voice says; amounts in ``currency``. A fact that cannot be said is left out."""
+def facts(known: Facts, *, place: ZoneInfo) -> Facts:
+    """Return the facts with the texts that a voice says. A fact that cannot be said is left out."""
     said: dict[str, Fact] = {}
     notes: list[str] = []
     for name, fact in known.facts.items():
         try:
-            text = _text(fact, known, place=place, currency=currency)
+            text = _text(fact, known, place=place)
         except InputError as error:
             notes.append(f"{name}: {str(error).partition('.')[0]}")
             continue
@@ -112,9 +112,9 @@ def facts(known: Facts, *, place: ZoneInfo, currency: str | None) -> Facts:
     return replace(known, facts=said).noting(notes)
 
 
-def _text(fact: Fact, known: Facts, *, place: ZoneInfo, currency: str | None) -> str:
+def _text(fact: Fact, known: Facts, *, place: ZoneInfo) -> str:
     if fact.kind is Slot.MONEY:
-        return money(fact.value, currency or "", known.locale)
+        return money(fact.value, known.currency or "", known.locale)
     if fact.kind is Slot.SHARE:
         return share(fact.value, known.locale)
     if fact.kind is Slot.DATE:
