@@ -6,8 +6,11 @@ the id splits the set: an even first byte is "tuned", an odd one "held". Rules a
 totals are printed unless ``--show-held`` is given, and once somebody has looked, the half is no longer held.
 
 Recall: share of the texts with the pack in ``expect`` to which it objects (blocks or warns); ``_stopped`` is the share that it
-blocks. False alarms: share of the look-alikes written for the pack to which it objects. ``--path`` takes another file or folder
-of the format; of it everything is judged, for nobody tuned on it.
+blocks. False alarms: share of the look-alikes written for the pack to which it objects.
+
+``round`` says when a text was written: 1 before the rules, 2 after a first version of them, ``UNSEEN`` after they were closed. One
+author wrote texts and rules and so knows the held half too: its figures flatter. The unseen round does not; nobody may tune on it.
+``--path`` takes another file or folder of the format; of it everything is judged.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from tradewind.errors import InputError
 
 SET = ROOT / "tests" / "compose" / "compliance"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
+UNSEEN = 3
 FIELDS = {"id", "locale", "channel", "parts", "about", "expect"}
 
 
@@ -75,25 +79,31 @@ def severities(row: Mapping, pack: str) -> set[str]:
     return {verdict.severity for verdict in found} - {EXEMPT}
 
 
-def judge(bench: Harness, pack: str, rows: Sequence[Mapping], *, show: bool) -> tuple[int, int, int, int]:
-    """Print the figures of one pack; return hits, positives, alarms and look-alikes."""
+def judge(bench: Harness, pack: str, rows: Sequence[Mapping], *, show: bool) -> None:
+    """Print the figures of one pack."""
     said = {row["id"]: severities(row, pack) for row in rows if pack in row["expect"] or row["about"] == pack}
     positives = [row for row in rows if pack in row["expect"]]
     alike = [row for row in rows if row["about"] == pack and pack not in row["expect"]]
-    hits, alarms = sum(bool(said[row["id"]]) for row in positives), sum(bool(said[row["id"]]) for row in alike)
-    stopped = sum(BLOCK in said[row["id"]] for row in positives)
     print(f"{pack}: {len(positives)} violations, {len(alike)} look-alikes")
     if positives:
-        bench.figure(f"{pack}_recall", hits / len(positives), target=(">=", 0.95))
-        bench.figure(f"{pack}_stopped", stopped / len(positives))
+        bench.figure(f"{pack}_recall", sum(bool(said[row["id"]]) for row in positives) / len(positives), target=(">=", 0.95))
+        bench.figure(f"{pack}_stopped", sum(BLOCK in said[row["id"]] for row in positives) / len(positives))
     if alike:
-        bench.figure(f"{pack}_false_alarms", alarms / len(alike), target=("<=", 0.05))
+        bench.figure(f"{pack}_false_alarms", sum(bool(said[row["id"]]) for row in alike) / len(alike), target=("<=", 0.05))
     if show:
         for row in [row for row in positives if not said[row["id"]]]:
             print(f"  missed       {row['id']}  {' | '.join(row['parts'].values())}")
         for row in [row for row in alike if said[row["id"]]]:
             print(f"  false alarm  {row['id']}  {' | '.join(row['parts'].values())}")
-    return hits, len(positives), alarms, len(alike)
+
+
+def whole(bench: Harness, name: str, rows: Sequence[Mapping]) -> None:
+    """Print recall and false alarms over all packs."""
+    bad, alike = [row for row in rows if row["expect"]], [row for row in rows if not row["expect"]]
+    hits = sum(bool(severities(row, pack)) for row in bad for pack in row["expect"])
+    alarms = sum(bool(severities(row, row["about"])) for row in alike)
+    bench.figure(f"{name}recall", hits / max(sum(len(row["expect"]) for row in bad), 1), target=(">=", 0.95))
+    bench.figure(f"{name}false_alarms", alarms / max(len(alike), 1), target=("<=", 0.05))
 
 
 def main() -> None:
@@ -109,14 +119,16 @@ def main() -> None:
     except (InputError, ValueError, OSError) as error:
         sys.exit(f"compliance: {error}")
     bench.figure("texts", len(rows))
+    unseen = [row for row in rows if row.get("round") == UNSEEN]
     if arguments.path is None:
-        rows = [row for row in rows if held(row) != arguments.tuned]
+        rows = [row for row in rows if row.get("round") != UNSEEN and held(row) != arguments.tuned]
     bench.figure("texts_judged", len(rows))
-    packs = sorted({row["about"] for row in rows} | {pack for row in rows for pack in row["expect"]})
-    totals = [judge(bench, pack, rows, show=arguments.tuned or arguments.show_held) for pack in packs]
-    hits, positives, alarms, alike = (sum(column) for column in zip(*totals, strict=True))
-    bench.figure("recall", hits / positives, target=(">=", 0.95))
-    bench.figure("false_alarms", alarms / alike, target=("<=", 0.05))
+    for pack in sorted({row["about"] for row in rows} | {pack for row in rows for pack in row["expect"]}):
+        judge(bench, pack, rows, show=arguments.tuned or arguments.show_held)
+    whole(bench, "", rows)
+    if arguments.path is None and not arguments.tuned:
+        print(f"written after the rules were closed: {len(unseen)} texts")
+        whole(bench, "unseen_", unseen)
     bench.finish()
 
 

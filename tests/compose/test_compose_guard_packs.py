@@ -308,7 +308,7 @@ def test_the_compliance_set_is_whole() -> None:
 
 def test_the_tuned_half_is_found() -> None:
     module = bench("compliance")
-    rows = [row for row in module.read(HERE / "compliance") if not module.held(row)]
+    rows = [row for row in module.read(HERE / "compliance") if not module.held(row) and row["round"] != module.UNSEEN]
     missed = [row["id"] for row in rows for pack in row["expect"] if not module.severities(row, pack)]
     assert len(missed) <= 0.05 * len(rows)
 
