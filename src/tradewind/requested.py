@@ -225,8 +225,11 @@ def _shortlist(home: Home, cut: datetime, models: Models | None) -> pa.Table:
 
 
 def _answering(home: Home, people: pa.Table, cut: datetime, models: Models | None) -> pa.Table:
-    """The profiles with how readily each customer answers messages, where that was learned."""
+    """The profiles with how readily each customer answers messages, and at what hour, where that was learned."""
+    from tradewind.decide.hours import answered, with_hours
     from tradewind.learn.answers import Answers
+
+    people = with_hours(people, *answered(home.tables, people, as_of=cut))
 
     path = _path(home, "answers", cut, models)
     return Answers.load(path).added(people) if path else people

@@ -223,3 +223,72 @@ def test_a_cart_reminder_goes_with_any_purchase(shop: tw.Shop) -> None:
     shop.home.log.append([Event("c1", now, "purchase", "test", customer=rows[0]["customer"], value=5, currency="CNY")], now=now)
     shop.home.log.compact(now=now)
     assert withdraw_done(shop.home, now=now) == 1
+
+
+def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command line."""
+    from tradewind.cli import main
+
+    monkeypatch.setattr("sys.argv", ["tradewind", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr()
+    return int(ended.value.code or 0), shown.out, shown.err
+
+
+def test_a_stranger_at_the_command_line(
+    made: tuple[Path, World], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(made[0], tmp_path / "shop")
+    at = ("--shop", str(tmp_path / "shop"))
+    file = tmp_path / "limits.toml"
+    file.write_text('budget = "40 CNY"\n[channels]\nemail = 5\n', encoding="utf-8")
+    code, out, _ = said(capsys, monkeypatch, "decide", *at, "--limits", str(file), "--offer", "product")
+    assert code == 0
+    assert "exceeded by 0" in out
+    assert "channel:email:" in out
+    version = versions_of(tmp_path)[0]
+    code, out, _ = said(capsys, monkeypatch, "decide", *at, "--policies")
+    assert code == 0
+    assert f"* {version}" in out
+    with tw.Shop.open(tmp_path / "shop") as shop:
+        someone = shop.plan().table["customer"][0].as_py()
+    code, out, _ = said(capsys, monkeypatch, "decide", *at, "--customer", someone)
+    assert code == 0
+    assert f"Customer {someone}" in out
+    for words, exit_code, text in (
+        (("--limits", str(tmp_path / "none.toml")), 2, "cannot read"),
+        (("--limits", str(file), "--budget", "50 CNY"), 2, 'file says budget = "40 CNY"'),
+        (("--limits", str(file), "--channel", "push"), 2, 'no channel "email"'),
+        (("--policy", "nosuch"), 2, "no policy version"),
+        (("--rollback", "nosuch"), 2, "no policy version"),
+        (("--customer", "nobody"), 2, 'no customer "nobody"'),
+    ):
+        code, _, err = said(capsys, monkeypatch, "decide", *at, *words)
+        assert text in err, words
+        assert code == exit_code, words
+
+
+def versions_of(folder: Path) -> list[str]:
+    with tw.Shop.open(folder / "shop") as shop:
+        return [one.version for one in shop.policies.all()]
+
+
+def test_extremes_through_the_shop_have_a_plan_and_a_reason(shop: tw.Shop) -> None:
+    """No money, one offer, nobody eligible, goods dearer than their price: everybody has a row that says why."""
+    money = f"50 {shop.home.settings.currency}"
+    free = shop.decide(budget="0", channels={"email": 5})
+    assert set(free.table["action"].to_pylist()) == {NOTHING}
+    single = shop.decide(budget=money, offers="product")
+    kinds = {key.split("|")[0] for keys in single.table["candidates"].to_pylist() for key in keys} - {NOTHING}
+    assert len(kinds) == 1
+    nobody = shop.decide(budget=money, limits={"contact": {"messages_30d": 0}})
+    assert set(nobody.table["action"].to_pylist()) == {NOTHING}
+    assert all("messages_cap" in text or "no_consent" in text for text in nobody.table["suppressed"].to_pylist())
+    items = shop.home.tables.to_arrow(shop.home.tables.get("items"))
+    dear = items.set_column(items.schema.get_field_index("cost"), "cost", pa.compute.add(pa.compute.multiply(items["price"], 2), 1))
+    shop.collect(dear)
+    loss = shop.decide(budget=money)
+    discounts = {name for name, one in loss.meta["offers"].items() if one["kind"] == "coupon"}
+    assert not any(key.split("|")[0] in discounts and key.split("|")[1] for keys in loss.table["candidates"].to_pylist() for key in keys)
+    assert loss.meta["expected_profit"] <= 0 or set(loss.table["action"].to_pylist()) == {NOTHING}
