@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from decide_world import AS_OF, World, catalogue, learned
 from sqlalchemy import func, select
@@ -190,3 +191,21 @@ def test_many_servers_cannot_overspend_the_budget(each_home: Home) -> None:
     assert held > 150
     assert late
     assert all(row["action"] == NOTHING and "budget_full" in row["suppressed"] for row in late)
+
+
+def test_nothing_now_says_when_to_look_again() -> None:
+    world = World(n=40)
+    last = AS_OF - timedelta(hours=3)
+    profiles = world.profiles().append_column("last_message_at", pa.array([last] * world.n, pa.timestamp("us", tz="UTC")))
+    request = world.request(profiles=profiles, holdout=0.0)
+    plan = decide(request)
+    live = Live(request, plan)
+    gap = {row["customer"] for row in plan.table.to_pylist() if "messages_gap" in row["suppressed"]}
+    assert gap
+    for name in sorted(gap):
+        one = live.decide(profiles.filter(pc.equal(profiles["customer"], name)), channels=["email"])
+        assert one.look_again is not None
+        assert last + timedelta(hours=24) <= one.look_again <= last + timedelta(hours=49)
+    unreached = live.decide({**profiles.slice(0, 1).to_pylist()[0], "last_message_at": None}, channels=[])
+    assert unreached.look_again is not None
+    assert AS_OF + timedelta(days=1) <= unreached.look_again <= AS_OF + timedelta(days=2, hours=1)

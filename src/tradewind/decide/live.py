@@ -38,7 +38,7 @@ from tradewind.decide.trace import row
 from tradewind.engine.ledger import budgets
 from tradewind.errors import InputError, did_you_mean
 from tradewind.schema import PLAN
-from tradewind.types import NOTHING, utc
+from tradewind.types import NOTHING, from_micros, utc
 
 if TYPE_CHECKING:
     from tradewind.decide.explain import Explanation
@@ -70,6 +70,21 @@ class Decision:
     def action(self) -> str:
         """What happens: the drawn action, and "nothing" for the holdout."""
         return NOTHING if self.row["variant"] == "holdout" else str(self.row["action"])
+
+    @property
+    def look_again(self) -> datetime | None:
+        """When another look may give another answer, outside the quiet hours; None for who gets something now.
+
+        It is the end of the gap after the last message where that stands in the way, else a day later.
+        """
+        if self.action != NOTHING:
+            return None
+        request, later = self._seen.request, self._seen.request.as_of + _AHEAD
+        if "messages_gap" in json.loads(self.row["suppressed"]).values():
+            last = utc(request.profiles["last_message_at"][0].as_py())
+            later = max(last + timedelta(hours=request.limits.gap_hours), request.as_of)
+        found, _ = send_times(request.profiles, as_of=later, limits=request.limits, zone=request.zone, impersonal=self._seen.impersonal)
+        return from_micros(int(found[0]))
 
     def overridden(self, why: int) -> Decision:
         """The same decision as "nothing", because a hard limit (a key of ``assemble.OVER``) came first."""
