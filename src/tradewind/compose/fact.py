@@ -55,11 +55,13 @@ class Facts:
 
     @cached_property
     def has(self) -> frozenset[str]:
-        """Names of facts and flags: what a component may need. A brand that the title names already is not said again."""
-        known = frozenset(self.facts) | self.flags
+        """Names of facts and flags: what a component may need. What the title says already is not said again."""
         texts = self.texts
-        twice = "brand" in texts and "title" in texts and texts["brand"].casefold() in texts["title"].casefold()
-        return known - {"brand"} if twice else known
+        title = texts.get("title", "").casefold()
+        said = {"brand"} if texts.get("brand", "").casefold() in title else set()
+        if texts.get("category", "").casefold() == title:
+            said.add("category")
+        return (frozenset(self.facts) | self.flags) - said
 
     @cached_property
     def hash(self) -> str:
