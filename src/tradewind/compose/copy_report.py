@@ -32,7 +32,7 @@ class Line:
     text: str
     sends: int
     rate: float  # clicks per message where it fits, by inverse propensity
-    shrunken: float  # the control's rate and the shrunken difference
+    shrunken: float  # the rate of what it is held against and the shrunken difference
     difference: float
     low: float  # together with all others at TOGETHER
     high: float
@@ -45,25 +45,27 @@ def lines(rows: Sequence[Sent], libraries: Mapping[str, Library]) -> list[Line]:
     Where the control did not fit, the first that fitted most often with the component stands in. A component that left the library keeps
     its line, without text.
     """
-    told: list[tuple[tuple[str, ...], Cell, str, list[tuple[str, Difference]]]] = []
+    told: list[tuple[tuple[str, ...], Cell, str, list[tuple[str, str, Difference]]]] = []
     for place, cell in cells(rows):
         order = _order(place, libraries)
         names = sorted(cell.names, key=lambda name: (order.get(name, len(order)), name))
-        pairs = [(name, cell.against(name, _base(name, names, cell))) for name in names[1:]]
+        pairs = [(name, base := _base(name, names, cell), cell.against(name, base)) for name in names[1:]]
         told.append((place, cell, names[0], pairs))
-    tests = sum(difference.sends >= ENOUGH for *_, pairs in told for _, difference in pairs)
+    tests = sum(difference.sends >= ENOUGH for *_, pairs in told for *_, difference in pairs)
     reach = NORMAL.inv_cdf(1 - (1 - TOGETHER) / 2 / max(tests, 1))
     found: list[Line] = []
     for (locale, role), cell, control, pairs in told:
         library = libraries.get(locale)
         rate = cell.rate(control)
         found.append(Line(locale, role, control, _text(library, control), cell.sends(control), rate, rate, 0.0, 0.0, 0.0, BASE))
-        drawn = shrunken([difference for _, difference in pairs])
-        for (name, difference), (kept, _) in zip(pairs, drawn, strict=True):
+        drawn = shrunken([difference for *_, difference in pairs])
+        for (name, base, difference), (kept, _) in zip(pairs, drawn, strict=True):
             low, high = difference.value - reach * difference.error, difference.value + reach * difference.error
             sure = FEW if difference.sends < ENOUGH else WINS if low > 0 else LOSES if high < 0 else UNSURE
             text = _text(library, name)
-            found.append(Line(locale, role, name, text, cell.sends(name), cell.rate(name), rate + kept, difference.value, low, high, sure))
+            found.append(
+                Line(locale, role, name, text, cell.sends(name), cell.rate(name), cell.rate(base) + kept, difference.value, low, high, sure)
+            )
     return found
 
 
