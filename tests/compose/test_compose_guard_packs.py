@@ -13,10 +13,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from compose_kit import NOW, STORE, coupon, facts, item
+from compose_kit import NOW, STORE, coupon, facts, item, plan_of, shop
 
 from tradewind.compose import own_packs
 from tradewind.compose.base import UNSUBSCRIBE, Verdict
+from tradewind.compose.compose import compose
 from tradewind.compose.facts import Facts, gather
 from tradewind.compose.guard import Guard, blocked
 from tradewind.compose.packs.ai_label import FLAG, metadata, metadata_faults, visible
@@ -24,6 +25,7 @@ from tradewind.compose.packs.push import limits, vendors
 from tradewind.compose.sms import cost
 from tradewind.compose.template import parse
 from tradewind.compose.writing import preview
+from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFound
 
 HERE = Path(__file__).parent
@@ -330,3 +332,16 @@ def test_the_drill_sees_an_attack_that_gets_through() -> None:
     assert any("evil.com" in fault for fault in found)
     priced = replace(facts(item()), locale="en")
     assert priced.texts["price"] == "\u00a5129.50"
+
+
+def test_compose_runs_the_packs_of_the_shops_folder(tmp_path: Path) -> None:
+    with Home.open(tmp_path / "shop") as home:
+        shop(home, customers=8)
+        (tmp_path / "shop" / "packs").mkdir()
+        own(tmp_path / "shop" / "packs", "[[rule]]\nid = 'mug'\nreason = 'we say cup'\nterms = ['Stoneware']\n")
+        done = compose(home, plan_of(home), now=NOW)
+        assert done.ready
+        assert all("Stoneware" not in text for message in done.messages(50) for text in message.parts.values())
+        (tmp_path / "shop" / "packs" / "voice.toml").write_text("[[rule]\n", encoding="utf-8")
+        with pytest.raises(InputError, match="is no TOML file in UTF-8"):
+            compose(home, plan_of(home, seed=4), now=NOW)

@@ -66,7 +66,7 @@ class Approvals:
 
     def __init__(self, home: Home, *, guard: Guard | None = None) -> None:
         self.path = home.root / "copy" / "approvals.jsonl"
-        self.guard = guard or Guard()
+        self.guard = guard or Guard(own=home.root / "packs")
 
     def log(self) -> list[Entry]:
         """All entries, in the order in which they were made.

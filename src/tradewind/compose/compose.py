@@ -145,7 +145,8 @@ def compose(
     components = Components.open(home, now=now)
     choosing = Choosing.open(home, plan.features, known={name: components.library_of(name) for name in locales.LOCALES}, now=now)
     material = Material.read(home, plan, offers=offers, now=now)
-    run = _Run(home, material, store, locale, seed, now, author, components, choosing, dry_run=dry_run)
+    guard = Guard(own=home.root / "packs")
+    run = _Run(home, material, store, locale, seed, now, author, components, choosing, guard, dry_run=dry_run)
     return run.all(plan.plan_id)
 
 
@@ -178,8 +179,8 @@ class _Run:
     writer: Writer
     components: Components
     choosing: Choosing
+    guard: Guard
     dry_run: bool = False
-    guard: Guard = field(default_factory=Guard)
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[str] = field(default_factory=Counter)
