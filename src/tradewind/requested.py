@@ -110,13 +110,16 @@ def _allowed(home: Home, channels: Sequence[str]) -> pa.Table:
 
 
 def _known(home: Home, offers: Sequence[Offer], cut: datetime, *, blocked: frozenset[str]) -> dict[str, Any]:
-    """What the shop's tables say about items, redemptions, who is blocked and who holds an offer."""
+    """What the shop's tables say about items, redemptions, what followed clicks, who is blocked and who holds an offer."""
     from tradewind.decide import known
-    from tradewind.learn.answers import redemptions
+    from tradewind.learn.answers import followed, redemptions
 
+    came = followed(home.tables, as_of=cut)
     return {
         "items": known.with_stock_ends(home, home.tables.to_arrow(home.tables.get("items")), as_of=cut),
         "redeemed": redemptions(home.tables, as_of=cut),
+        "extra_orders": came.orders,
+        "heard": came.channels,
         "blocked": blocked | known.blocked(home),
         "held": known.held(home, offers, as_of=cut),
     }

@@ -52,7 +52,7 @@ def test_the_interval_is_the_posterior_of_the_policys_value() -> None:
     for row, told in enumerate(plan.table["propensities"].to_pylist()):
         for slot, chance in enumerate(told[1:]):
             pattern = seen.shelf.patterns[cands.offer[row, slot] * len(seen.shelf.channels) + cands.channel[row, slot]].copy()
-            pattern[scorer.discount], pattern[scorer.affinity] = cands.discount[row, slot], cands.affinity[row, slot]
+            pattern[scorer.numeric] = cands.discount[row, slot], cands.affinity[row, slot], cands.prior_margin[row, slot]
             total += chance * (drawn @ np.kron(pattern, z[row]))
     assert (point.high - point.low) / 2 == pytest.approx(Z * total.std(), rel=0.1)
     model = learned(WORLD, [plan])

@@ -44,7 +44,8 @@ def test_propensities_and_budget_hold(seed: int, budget: int, floor: float, hold
     assert counts.max() <= size
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     np.testing.assert_allclose(np.add.reduceat(chances, starts), 1.0, atol=1e-12)
-    assert (chances >= floor - 1e-15).all()
+    assert plan.meta["floor"] <= floor
+    assert (chances >= plan.meta["floor"] - 1e-15).all()
     assert recompute(plan).tobytes() == chances.tobytes()
     rows = plan.table.to_pylist()
     for row in rows:

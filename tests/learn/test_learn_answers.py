@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from profile_kit import AS_OF, event, fill
 
 from tradewind.engine.home import Home
 from tradewind.errors import NotFound, SchemaError
-from tradewind.learn.answers import NAME, SPAN, Answers, redemptions
+from tradewind.learn.answers import NAME, SPAN, Answers, Followed, followed, redemptions
 from tradewind.learn.profiles import profiles
 
 HALF = 150
@@ -79,6 +79,48 @@ def test_redemptions_by_offer_are_joined_by_message_shrunk_and_ripe(tmp_path: Pa
         found = redemptions(home.tables, as_of=AS_OF)
     total = 14 / 100
     assert found == pytest.approx({"five": (2 + 20 * total) / 60, "ten": (12 + 20 * total) / 80})
+
+
+def test_orders_after_clicks_are_counted_beyond_those_that_would_have_come_anyway(tmp_path: Path) -> None:
+    """60 of 100 messages with "ten" by e-mail and 20 of 100 with "five" by SMS are clicked; the clickers' habits are known."""
+    rows: list[tuple[str, datetime, str, dict[str, Any]]] = []
+    sent_at = AS_OF - timedelta(days=30)
+    for offer, channel, clicks, bought in (("ten", "email", 60, 24), ("five", "sms", 20, 2)):
+        for number in range(100):
+            who, more = f"{offer}-{number:03d}", {"offer": offer, "channel": channel, "decision_id": f"{offer}-{number}"}
+            rows.append((who, sent_at, "sent", more))
+            if number >= clicks:
+                rows.append((who, sent_at + timedelta(days=1), "purchase", {"order_id": f"o-{who}", "value": 100}))  # without a click
+                continue
+            rows += [(who, sent_at + timedelta(hours=hours), "click", more) for hours in (5, 60)]  # the first click counts
+            habit = {"order_id": f"h-{who}", "value": 100}
+            rows.append((who, sent_at - timedelta(days=7), "purchase", habit))  # one order in the 28 days before
+            rows.append((who, sent_at - timedelta(days=7), "purchase", habit))  # a second line of it
+            if number < bought:
+                rows.append((who, sent_at + timedelta(hours=70), "purchase", {"order_id": f"o-{who}", "value": 100}))
+            rows.append((who, sent_at + timedelta(hours=80), "purchase", {"order_id": f"l-{who}", "value": 100}))  # too late
+    rows.append(("ten-000", AS_OF - timedelta(days=1), "sent", {"offer": "ten", "channel": "email", "decision_id": "fresh"}))
+    events = [event(number, at, kind=kind, customer=who, **more) for number, (who, at, kind, more) in enumerate(rows)]
+    with Home.open(tmp_path / "shop") as home:
+        fill(home, events)
+        found = followed(home.tables, as_of=AS_OF)
+    share, habit, extra = 80 / 200, 3 / 28, {"ten": 24 - 60 * 3 / 28, "five": 2 - 20 * 3 / 28}
+    mean = sum(extra.values()) / 80
+    assert mean == pytest.approx(26 / 80 - habit)
+    rate = {"ten": (60 + 20 * share) / 120, "five": (20 + 20 * share) / 120}
+    worth = {offer: (extra[offer] + 50 * mean) / (clicks + 50) for offer, clicks in (("ten", 60), ("five", 20))}
+    assert found.orders == pytest.approx({offer: rate[offer] * worth[offer] for offer in extra})
+    assert found.channels == pytest.approx({"email": rate["ten"] / share, "sms": rate["five"] / share})
+
+
+def test_few_clicks_say_nothing_of_what_followed(tmp_path: Path) -> None:
+    more = {"offer": "ten", "channel": "email"}
+    rows = [event(at, AS_OF - timedelta(days=30), kind="sent", customer=f"c{at}", decision_id=f"d{at}", **more) for at in range(40)]
+    rows += [event(50 + at, AS_OF - timedelta(days=29), kind="click", customer=f"c{at}", decision_id=f"d{at}", **more) for at in range(29)]
+    with Home.open(tmp_path / "shop") as home:
+        fill(home, rows)
+        assert followed(home.tables, as_of=AS_OF) == Followed()
+        assert followed(home.tables, as_of=AS_OF - timedelta(days=60)) == Followed()
 
 
 def test_without_answers_nothing_is_learned_and_nothing_is_read(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tradewind.decide.candidates import Candidates
 from tradewind.decide.eligibility import CODES
-from tradewind.decide.features import PREFIX
+from tradewind.decide.features import NUMERIC, PREFIX
 from tradewind.decide.hashing import canonical, hex_rows, row_hashes
 from tradewind.decide.request import Request
 from tradewind.decide.sampling import Choices
@@ -117,7 +117,7 @@ def features(seen: Scene, found: Candidates, ids: list[str]) -> pa.Table:
     columns = {"decision_id": pa.array(ids, pa.string())}
     for number, name in enumerate(seen.shelf.model.columns):
         columns[PREFIX + name] = pa.array(seen.x[:, number].astype(np.float32), from_pandas=True)
-    for name in ("discount", "affinity", "prior_margin", "prior_cost"):
+    for name in (*NUMERIC, "prior_cost"):
         columns[name] = pa.ListArray.from_arrays(offsets, pa.array(getattr(found, name)[found.valid]))
     return pa.table(columns)
 

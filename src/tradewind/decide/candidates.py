@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tradewind.decide import eligibility, prior
+from tradewind.decide import eligibility, features, prior
 from tradewind.decide.eligibility import CODE
 from tradewind.decide.scene import Scene
 from tradewind.decide.shortlist import affinity
@@ -29,7 +29,7 @@ class Candidates:
     discount: np.ndarray  # share of the amount
     affinity: np.ndarray
     coverage: np.ndarray
-    prior_margin: np.ndarray
+    prior_margin: np.ndarray  # prior mean of the incremental margin
     prior_cost: np.ndarray
     contact: np.ndarray
     worst: np.ndarray  # contact plus the whole discount
@@ -132,11 +132,15 @@ def _chunk(
         return np.repeat(array[:, :, None, :], channels, axis=2)
 
     def effect(surface: np.ndarray) -> np.ndarray:
-        acts: np.ndarray = (surface @ shelf.patterns.T).reshape(len(who), offers, channels, 1)
-        found = acts + priced["discount"][:, :, None, :] * surface[:, scorer.discount, None, None, None]
-        return np.asarray(found + slots.affinity[:, :, None, :] * surface[:, scorer.affinity, None, None, None])
+        found: np.ndarray = (surface @ shelf.patterns.T).reshape(len(who), offers, channels, 1)
+        for each, at in zip(numbers, scorer.numeric, strict=True):
+            found = found + each * surface[:, at, None, None, None]
+        return found
 
-    off, redeemed, contact = priced["off"][:, :, None, :], priced["redeemed"][:, :, None, :], shelf.contact[None, :, :, None]
+    heard = shelf.heard[None, None, :, None]
+    expected = priced["prior_margin"][:, :, None, :] * heard
+    numbers = (priced["discount"][:, :, None, :], slots.affinity[:, :, None, :], expected)
+    off, redeemed, contact = priced["off"][:, :, None, :], priced["redeemed"][:, :, None, :] * heard, shelf.contact[None, :, :, None]
     paid = np.clip(redeemed + np.where(off > 0, effect(cost), 0.0), 0.0, off)
     open_ = (channel_codes[who] == 0)[:, None, :, None] & shelf.shown[None, :, :, None]
     columns = {
@@ -144,11 +148,11 @@ def _chunk(
         "channel": np.broadcast_to(np.arange(channels)[None, None, :, None], shape),
         **{name: wide(getattr(slots, name)) for name in ("item", "row", "rank", "affinity", "coverage")},
         "discount": wide(priced["discount"]),
-        "prior_margin": wide(priced["prior_margin"]),
+        "prior_margin": expected,
         "prior_cost": contact + redeemed,
         "contact": np.broadcast_to(contact, shape),
         "worst": contact + off,
-        "value": np.round(priced["prior_margin"][:, :, None, :] + effect(margin), 6),
+        "value": np.round(expected + effect(margin), 6),
         "cost": np.ceil(contact + paid - 1e-9),
         "valid": slots.valid[:, :, None, :] & open_,
     }
@@ -218,7 +222,8 @@ def _priced(seen: Scene, who: np.ndarray, slots: _Slots) -> dict[str, np.ndarray
     share = np.where(known, shelf.share[at] if len(shelf.share) else 0.0, shelf.shop_share)
     buys, moved = seen.buys[who, None, None], seen.moved[who, None, None]
     told = {"discount": discount, "coverage": slots.coverage}
-    effect = prior.margin_effect(moved, np.nan_to_num(share) * amount, affinity=slots.affinity, **told)
+    known = prior.extra_margin(shelf.extra, relative=seen.relative[who], basket=seen.basket[who], share=shelf.shop_share)
+    effect = prior.margin_effect(moved, np.nan_to_num(share) * amount, affinity=slots.affinity, known=known[:, :, None], **told)
     redeemed = prior.redemption(buys, **told, seen=shelf.redeemed[:, None], relative=seen.relative[who, None, None])
     return {"off": off, "discount": discount, "prior_margin": effect, "redeemed": redeemed * off}
 
@@ -274,8 +279,8 @@ def _spread(seen: Scene, found: dict[str, np.ndarray], *, estimate: bool) -> tup
     _, first = np.unique(shelf.pattern, return_index=True)
     for number in np.flatnonzero(np.bincount(kind[kind >= 0], minlength=1)):
         rows, slots = np.nonzero(kind == number)
-        told = {name: found[name][rows, slots] for name in ("discount", "affinity")}
-        sd[rows, slots] = np.round(scorer.deviations(z[rows], shelf.patterns[first[number]], **told), 6)
+        told = [found[name][rows, slots] for name in features.NUMERIC]
+        sd[rows, slots] = np.round(scorer.deviations(z[rows], shelf.patterns[first[number]], told), 6)
     if not estimate:
         return sd, 0.0
     several = np.flatnonzero(found["valid"].sum(axis=1) > 1)
@@ -284,6 +289,5 @@ def _spread(seen: Scene, found: dict[str, np.ndarray], *, estimate: bool) -> tup
     for at, row in enumerate(sample):
         for slot in np.flatnonzero(found["valid"][row]):
             attributes[at, slot] = shelf.patterns[action[row, slot]]
-            attributes[at, slot, scorer.discount] = found["discount"][row, slot]
-            attributes[at, slot, scorer.affinity] = found["affinity"][row, slot]
+            attributes[at, slot, scorer.numeric] = [found[name][row, slot] for name in features.NUMERIC]
     return sd, round(scorer.correlation(z[sample], attributes), 6)

@@ -36,9 +36,8 @@ CUSTOMER = (
     "stage=at_risk",
     "stage=lapsed",
 )
-STRONG = ("answer_rate",)  # what is believed beforehand to tell apart whom a message moves
 PREFIX = "x:"  # of customer columns in the features of a plan
-NUMERIC = ("discount", "affinity")  # attributes of an action that are no yes-or-no
+NUMERIC = ("discount", "affinity", "prior_margin")  # attributes of an action that are no yes-or-no
 
 
 def customer_matrix(profiles: pa.Table, names: Sequence[str]) -> np.ndarray:

@@ -16,11 +16,12 @@ import numpy as np
 
 SPREADS = (1.0, 3.0, 10.0)  # the prior of the main effects only ever widens
 HETEROS = (0.03, 0.1, 0.3, 1.0)
-START = (1.0, 0.3)  # spread and hetero before any data
-STRONG = 0.5
+START = (1.0, 0.1)  # spread and hetero before any data
+STRONGLY = 3.0  # log of the Bayes factor from which evidence is strong (Kass and Raftery 1995); below, the narrower prior stays
 
 # Prior deviation of main effects in units of the head's money scale: an honest "could be a quarter of the base".
 MAIN: Mapping[str, float] = {"contact": 0.25, "kind": 0.15, "channel": 0.1, "offer": 0.15, "discount": 1.0, "affinity": 0.15}
+TRUST = 0.5  # deviation of what the prior effect of every action is multiplied by, around one
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,13 @@ class Surface:
     vector: np.ndarray
     spread: float = START[0]
     hetero: float = START[1]
-    strong: tuple[int, ...] = ()  # features whose interactions are believed to be as large as STRONG of the main effect
+    trust: float = TRUST  # deviation of the main effect of "prior_margin", which is in minor units itself
 
     @classmethod
-    def prior(cls, names: tuple[str, ...], features: int, unit: float, strong: tuple[int, ...] = ()) -> Surface:
+    def prior(cls, names: tuple[str, ...], features: int, unit: float, trust: float = TRUST) -> Surface:
         """A surface without data."""
         size = len(names) * features
-        return cls(names, features, unit, np.zeros((size, size)), np.zeros(size), strong=strong)
+        return cls(names, features, unit, np.zeros((size, size)), np.zeros(size), trust=trust)
 
     def extended(self, names: tuple[str, ...]) -> Surface:
         """The same posterior with more attributes at the end; those have only their prior."""
@@ -57,14 +58,15 @@ class Surface:
     def learned(self, information: np.ndarray, vector: np.ndarray) -> Surface:
         """The surface after more data, with the prior's variances chosen anew by the evidence."""
         grown = replace(self, information=self.information + information, vector=self.vector + vector)
-        choices = [replace(grown, spread=spread, hetero=hetero) for spread in SPREADS for hetero in HETEROS]
-        return max(choices, key=Surface.evidence)
+        choices = [replace(grown, spread=spread, hetero=hetero) for hetero in HETEROS for spread in SPREADS]
+        evidence = [one.evidence() for one in choices]
+        return next(one for one, found in zip(choices, evidence, strict=True) if found >= max(evidence) - STRONGLY)
 
     def deviations(self) -> np.ndarray:
         """Prior standard deviations of Theta, flat (q*p)."""
-        main = np.array([MAIN[name.partition("=")[0]] for name in self.names])
+        main = np.array([self.trust / self.unit if name == "prior_margin" else MAIN[name.partition("=")[0]] for name in self.names])
         share = np.full(self.features, self.hetero / np.sqrt(max(self.features - 1, 1)))
-        share[0], share[list(self.strong)] = 1.0, np.maximum(share[list(self.strong)], STRONG)
+        share[0] = 1.0
         return np.asarray(self.spread * self.unit * (main[:, None] * share[None, :]).ravel())
 
     def evidence(self) -> float:

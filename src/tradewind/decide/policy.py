@@ -16,7 +16,7 @@ be if everyone redeemed. Whoever needs a hard limit on redemptions sets the budg
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ POLICY = "posterior-sampling/1"
 _PRICING = 2_048  # customers on whom the price is searched; all of them correct it
 _DEAREST = 1e9
 _ROUNDS = 4
+_LEAST = 1e-4
 
 
 def decide(request: Request) -> Plan:
@@ -57,6 +58,8 @@ def decide(request: Request) -> Plan:
     ids = digests(inputs, seen.profiles["customer"].to_pylist())
     units = assemble.units(seen.profiles)
     treat = ~held_out(units, salt=request.salt, share=request.holdout)
+    request = replace(request, floor=_floor(request, found, treat))
+    seen = replace(seen, request=request)
     found, reach = _reach(request, found, ids, treat)
     told = caps.limits(seen, found)
     capped = caps.reach(seen, told, treat)
@@ -130,6 +133,7 @@ def fingerprint_of(request: Request, seen: Scene) -> str:
         settings["caps"] = {name: dict(most) for name, most in vars(request.caps).items()}
     parts = [fingerprint(table) for table in tables]
     settings |= {"promised": dict(request.promised), "redeemed": dict(request.redeemed)}
+    settings |= {"extra_orders": dict(request.extra_orders), "heard": dict(request.heard)}
     people = [sorted(request.impersonal), sorted(request.blocked)]
     return digest(POLICY, micros(request.as_of), canonical(offers), canonical(settings), *parts, canonical(people), seen.shelf.version)
 
@@ -198,6 +202,20 @@ def _spend(found: Candidates, chances: np.ndarray, which: np.ndarray) -> _Spend:
     mean = (chance * cost).sum(axis=1)
     spread = np.maximum((chance * caps.squares(found)[which]).sum(axis=1) - mean**2, 0.0)
     return _Spend(float(mean.sum()), float(np.sqrt(spread.sum())))
+
+
+def _floor(request: Request, found: Candidates, treat: np.ndarray) -> float:
+    """The least propensity: as asked, or as low as keeps within ``explore`` what it costs, of the budget, and what it forgoes, of the profit.
+
+    Where no profit is expected it is still ``_LEAST``, if the budget allows that: who never tries never learns that times have changed.
+    """
+    cost = float(np.where(found.valid, found.cost, 0.0)[treat].sum())
+    profit = np.where(found.valid, found.value - found.cost, 0.0)[treat]
+    best = np.maximum(profit.max(axis=1, initial=0.0), 0.0)
+    forgone = float(np.where(found.valid[treat], best[:, None] - profit, 0.0).sum())
+    worth = max(request.explore * float(best.sum()) / forgone, _LEAST) if forgone > 0 else request.floor
+    paid = max(request.explore * request.budget / cost, 1e-6) if cost > 0 else request.floor
+    return min(request.floor, worth, paid)
 
 
 def _reach(request: Request, found: Candidates, ids: list[str], treat: np.ndarray) -> tuple[Candidates, float]:

@@ -6,12 +6,16 @@
   d raises it by ``ELASTICITY * d``. Where the profiles say how readily each customer answers messages, the shop's mean P
   is shared out by that instead of by each customer's own: a message moves who answers it, not who buys anyway. These are
   assumptions, not findings: the prior around them is wide, and data of randomised decisions replace it.
+* Where messages were clicked before, what followed the clicks takes the place of these assumptions (``learn/answers.py``): extra orders per
+  message of the offer, and how much more or less a channel is answered.
 * A coupon costs its discount whenever it is redeemed, and those who would have bought anyway redeem too
   (cannibalisation): expected cost = contact + P * coverage * (1 + ELASTICITY * d) * discount. ``coverage`` is the share of
   the customer's shortlist that the coupon is valid for. An offer that was sent before is expected to be redeemed as often as it was.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +25,7 @@ from tradewind.decide.features import doubles
 LIFT = 0.05
 ELASTICITY = 2.0
 SHRINK_DAYS = 60.0
+DOUBT = 1.0  # money scale of what may be learned beyond the prior, in units of the effect that is expected
 ANSWERS = "answer_rate"  # column of the profiles: ``learn/answers.py``
 
 
@@ -74,10 +79,35 @@ def moved(buy: np.ndarray, *, mean: float, answers: float, relative: np.ndarray)
 
 
 def margin_effect(
-    buy: np.ndarray, unit_margin: np.ndarray, *, discount: np.ndarray, affinity: np.ndarray, coverage: np.ndarray
+    buy: np.ndarray, unit_margin: np.ndarray, *, discount: np.ndarray, affinity: np.ndarray, coverage: np.ndarray, known: np.ndarray
 ) -> np.ndarray:
-    """Prior mean of the incremental margin, before the discount is paid; minor units. ``buy`` as from :func:`moved`."""
-    return np.asarray(buy * unit_margin * (LIFT * affinity + ELASTICITY * discount * coverage))
+    """Prior mean of the incremental margin, before the discount is paid; minor units. ``buy`` as from :func:`moved`.
+
+    ``known``: what :func:`extra_margin` expects of the customer, NaN where nothing is known; an item low on the list gets up to half less.
+    """
+    assumed = buy * unit_margin * (LIFT * affinity + ELASTICITY * discount * coverage)
+    return np.asarray(np.where(np.isnan(known), assumed, known * (1.0 + affinity) / 2))
+
+
+def extra_margin(extra: np.ndarray, *, relative: np.ndarray, basket: np.ndarray, share: float) -> np.ndarray:
+    """Margin of the orders that messages led to, shared out by the answer rate; minor units (customers, offers).
+
+    ``extra`` (offers): orders a message beyond those that would have come anyway, NaN where unknown; ``relative`` and ``basket``
+    (customers): answer rate over the shop's, and expected order amount; ``share``: of the amount that is margin.
+    """
+    return np.asarray(extra[None, :] * (relative * basket * share)[:, None])
+
+
+def scale(buys: np.ndarray, basket: np.ndarray, *, share: float, extra: Sequence[float]) -> float:
+    """The money scale of what may be learned about effects, minor units, at least 1.
+
+    The margin of a customer in a window, or ``DOUBT`` times that of the orders that messages led to where those are known.
+    """
+    if not len(buys):
+        return 1.0
+    assumed = float(np.mean(buys * basket)) * share
+    known = DOUBT * float(np.mean(extra)) * float(np.mean(basket)) * share if extra else np.inf
+    return max(min(assumed, known), 1.0)
 
 
 def redemption(buy: np.ndarray, *, discount: np.ndarray, coverage: np.ndarray, seen: np.ndarray, relative: np.ndarray) -> np.ndarray:

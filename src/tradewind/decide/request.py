@@ -105,11 +105,14 @@ class Request:
     in minor units; plans that name the same ``budget_id`` share it, without one the plan has its own.
     ``margin`` (share of price) is assumed for items without a cost. ``impersonal`` customers switched
     personalisation off: they are decided by the averages of the shop. ``reserve_z``: how many standard deviations of
-    redemption cost are reserved on top of the expectation. ``blocked`` customers, as those of a profile column ``blocked``,
+    redemption cost are reserved on top of the expectation. ``floor`` is the least propensity of a candidate; it is lowered to
+    where it costs the share ``explore`` of the budget and forgoes that share of the profit. ``blocked`` customers, as those of a profile column ``blocked``,
     ``risk`` or ``ring``, get nothing that is worth money. ``held`` (customer, offer): offers that customers hold already,
     for the stacking groups. ``items`` may have a column ``stock_ends``: when an item is expected to be sold out.
     ``promised``: what open decisions hold of ``item:SKU``, ``offer:ID`` and other limits (``commit.promised``), taken off them.
-    ``redeemed``: share of the messages with an offer that led to its redemption so far (``learn/answers.py``), by offer.
+    Of the messages so far (``learn/answers.py``), ``redeemed``: share of those with an offer that led to its redemption, by offer;
+    ``extra_orders``: orders that a message led to beyond those that would have come anyway, by offer; ``heard``: share of the messages
+    of a channel that were clicked over that of all, by channel.
     """
 
     as_of: datetime
@@ -125,6 +128,7 @@ class Request:
     shortlist: pa.Table | None = None
     holdout: float = 0.1
     floor: float = 0.01
+    explore: float = 0.1
     model: ValueModel | None = None
     limits: Limits = field(default_factory=Limits)
     window_days: int = 28
@@ -136,6 +140,8 @@ class Request:
     held: pa.Table | None = None
     promised: Mapping[str, int] = field(default_factory=dict)
     redeemed: Mapping[str, float] = field(default_factory=dict)
+    extra_orders: Mapping[str, float] = field(default_factory=dict)
+    heard: Mapping[str, float] = field(default_factory=dict)
     exposure: Exposure | None = None
     caps: Caps = field(default_factory=Caps)
     size: int = 10
@@ -154,6 +160,7 @@ class Request:
                 "size": Number(2, 10, whole=True),
                 "window_days": Number(1, 366, whole=True),
                 "reserve_z": Number(0, 10),
+                "explore": Number(0, 1),
                 "seed": Number(-(2**62), 2**62, whole=True),
             },
         )
@@ -163,6 +170,9 @@ class Request:
         check(
             "decide", shares := {f"redeemed of {name}": share for name, share in self.redeemed.items()}, dict.fromkeys(shares, Number(0, 1))
         )
+        counted = {f"extra_orders of {name}": value for name, value in self.extra_orders.items()}
+        counted |= {f"heard of {name}": value for name, value in self.heard.items()}
+        check("decide", counted, dict.fromkeys(counted, Number(0)))
         if self.margin is not None:
             check("decide", {"margin": self.margin}, {"margin": Number(0, 1)})
         self.limits.check()

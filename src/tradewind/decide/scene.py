@@ -60,6 +60,8 @@ class Shelf:
     average: tuple[float, float]  # of purchase probability and basket: what an impersonal customer gets
     answers: float  # mean answer rate, 0 where unknown
     redeemed: np.ndarray  # (O) how often an offer was redeemed so far, NaN where unknown
+    extra: np.ndarray  # (O) extra orders a message of the offer led to so far, NaN where unknown
+    heard: np.ndarray  # (C) how much more often than all messages those of the channel are clicked, 1 where unknown
     unit: float  # minor units: expected margin of a typical customer in a window
     stock: Stock
     model: ValueModel
@@ -116,7 +118,7 @@ def scene(request: Request) -> Scene:
     relative = np.where(impersonal, 1.0, prior.relative(profiles, answers=answers))
     buys, basket = np.where(impersonal, average[0], buys), np.where(impersonal, average[1], basket)
     moved = prior.moved(buys, mean=average[0], answers=answers, relative=relative)
-    unit = max(float(np.mean(buys * basket)) * shop_share, 1.0) if len(names) else 1.0
+    unit = prior.scale(buys, basket, share=shop_share, extra=list(request.extra_orders.values()))
     model = request.model or ValueModel()
     x = features.customer_matrix(profiles, model.columns)
     x[impersonal] = np.nan
@@ -195,6 +197,8 @@ def _offers(request: Request, kinds: tuple[OfferKind, ...], channels: tuple[str,
         "incentive": np.array([kind.incentive for kind in kinds], dtype=bool),
         "some": np.array([one.eligible is not None or one.audience is not None for one in offers], dtype=bool),
         "redeemed": np.array([request.redeemed.get(one.offer, np.nan) for one in offers], dtype=np.float64),
+        "extra": np.array([request.extra_orders.get(one.offer, np.nan) for one in offers], dtype=np.float64),
+        "heard": np.array([request.heard.get(name, 1.0) for name in channels], dtype=np.float64),
         "gone": Stock.of(request).offers == 0,
         "names": {
             "offer": pa.array([one.offer for one in offers], pa.string()),

@@ -29,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 
 from tradewind.decide import features, learning
-from tradewind.decide.linear import Surface
+from tradewind.decide.linear import TRUST, Surface
 from tradewind.decide.logs import join
 from tradewind.errors import InputError, StateError
 from tradewind.params import Number, check
@@ -83,15 +83,15 @@ class ValueModel:
             "contact",
             "discount",
             "affinity",
+            "prior_margin",
             *(f"kind={name}" for name in sorted(kinds)),
             *(f"channel={name}" for name in sorted(channels)),
         ]
         old = self.state
         if old is None:
             center, scale = features.moments(x)
-            strong = tuple(1 + at for at, name in enumerate(self.columns) if name in features.STRONG)
-            empty = Surface.prior((), len(self.columns) + 1, max(unit, 1.0), strong)
-            old = State(center, scale, np.zeros(len(self.columns) + 1), empty, empty)
+            empty = Surface.prior((), len(self.columns) + 1, max(unit, 1.0))
+            old = State(center, scale, np.zeros(len(self.columns) + 1), empty, replace(empty, trust=0.0))
         names = list(old.value.names)
         names += [name for name in fixed if name not in names]
         arms = [name for name in names if name.startswith("offer=")]
@@ -177,7 +177,7 @@ class ValueModel:
                         len(card["columns"]) + 1,
                         information=saved[f"{head}_information"],
                         vector=saved[f"{head}_vector"],
-                        strong=tuple(card["state"].get("strong", ())),  # models from before have none
+                        trust=TRUST if head == "value" else 0.0,
                         **card["state"][head],
                     )
                     for head in ("value", "cost")
@@ -201,10 +201,7 @@ class ValueModel:
         arrays: dict[str, np.ndarray] = {}
         if self.state is not None:
             state = self.state
-            card["state"] = {key: getattr(state, key) for key in ("rows", "noise", "as_of", "plans")} | {
-                "names": state.value.names,
-                "strong": state.value.strong,
-            }
+            card["state"] = {key: getattr(state, key) for key in ("rows", "noise", "as_of", "plans")} | {"names": state.value.names}
             arrays = {"center": state.center, "scale": state.scale, "base": state.base}
             for head in ("value", "cost"):
                 surface: Surface = getattr(state, head)
@@ -237,7 +234,7 @@ class Scorer:
     def __init__(self, model: ValueModel) -> None:
         assert model.state is not None
         self.names = model.state.value.names
-        self.discount, self.affinity = self.names.index("discount"), self.names.index("affinity")
+        self.numeric = [self.names.index(name) for name in features.NUMERIC]
         self._value, self._covariance = model.state.value.solve()
         self._cost, _ = model.state.cost.solve()
         self._center, self._scale = model.state.center, model.state.scale
@@ -251,11 +248,11 @@ class Scorer:
         """Effects per unit of each attribute on each customer, margin and cost: two arrays (rows, attributes)."""
         return z @ self._value.T, z @ self._cost.T
 
-    def at(self, surface: np.ndarray, pattern: np.ndarray, *, discount: np.ndarray, affinity: np.ndarray) -> np.ndarray:
-        """The effect of actions with one ``pattern`` on each row of a surface; float64 (rows)."""
-        return np.asarray(surface @ pattern + discount * surface[:, self.discount] + affinity * surface[:, self.affinity])
+    def at(self, surface: np.ndarray, pattern: np.ndarray, numbers: Sequence[np.ndarray]) -> np.ndarray:
+        """The effect of actions with one ``pattern`` on each row of a surface; ``numbers`` as in ``features.NUMERIC``; float64 (rows)."""
+        return np.asarray(surface @ pattern + sum(each * surface[:, at] for each, at in zip(numbers, self.numeric, strict=True)))
 
-    def deviations(self, z: np.ndarray, pattern: np.ndarray, *, discount: np.ndarray, affinity: np.ndarray) -> np.ndarray:
+    def deviations(self, z: np.ndarray, pattern: np.ndarray, numbers: Sequence[np.ndarray]) -> np.ndarray:
         """Posterior standard deviation of the value of actions with one ``pattern``; float64 (rows)."""
         key = pattern.tobytes()
         if key not in self._roots:
@@ -264,7 +261,7 @@ class Scorer:
         found = np.empty(len(z))
         for start in range(0, len(z), _CHUNK):
             part = slice(start, start + _CHUNK)
-            phi = np.concatenate([z[part], discount[part, None] * z[part], affinity[part, None] * z[part]], axis=1)
+            phi = np.concatenate([z[part], *(each[part, None] * z[part] for each in numbers)], axis=1)
             found[part] = np.sqrt(np.einsum("ij,ij->i", phi @ root, phi @ root))
         return found
 
@@ -288,10 +285,12 @@ class Scorer:
         return float(np.clip(np.mean(found), 0.0, 1.0)) if found else 0.0
 
     def _root(self, pattern: np.ndarray, p: int) -> np.ndarray:
-        """A factor L with L L' = covariance of the effects (pattern, discount, affinity) x features."""
-        lift = np.zeros((3, len(self.names)))
-        lift[0], lift[1, self.discount], lift[2, self.affinity] = pattern, 1.0, 1.0
+        """A factor L with L L' = covariance of the effects (pattern, then ``features.NUMERIC``) x features."""
+        lift = np.zeros((1 + len(self.numeric), len(self.names)))
+        lift[0] = pattern
+        lift[np.arange(len(self.numeric)) + 1, self.numeric] = 1.0
         cube = self._covariance.reshape(len(self.names), p, len(self.names), p)
-        small = np.einsum("ia,apbq,jb->ipjq", lift, cube, lift, optimize=True).reshape(3 * p, 3 * p)
+        size = len(lift) * p
+        small = np.einsum("ia,apbq,jb->ipjq", lift, cube, lift, optimize=True).reshape(size, size)
         values, vectors = np.linalg.eigh((small + small.T) / 2)
         return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

@@ -22,7 +22,7 @@ from tradewind.deliver.sending import Sender
 from tradewind.engine.ledger import outbox
 from tradewind.errors import Locked
 from tradewind.schema import Kind
-from tradewind.types import Event, Receipt, from_micros, micros
+from tradewind.types import Event, Message, Receipt, from_micros, micros
 
 if TYPE_CHECKING:
     from tradewind.engine.home import Home
@@ -203,7 +203,7 @@ def log_sent(home: Home, *, now: datetime) -> int:
 
     An event's id comes from its message id, so that a killed run that is repeated enters none twice.
     """
-    query = select(c.message_id, c.decision_id, c.customer, c.channel, c.updated_at).where(c.state == "accepted", c.next_at == 0)
+    query = select(c.message_id, c.decision_id, c.customer, c.channel, c.updated_at, c.message).where(c.state == "accepted", c.next_at == 0)
     total = 0
     while True:
         with home.ledger.read() as conn:
@@ -218,13 +218,16 @@ def log_sent(home: Home, *, now: datetime) -> int:
         total += len(rows)
 
 
-def _event(message_id: str, decision_id: str, customer: str, channel: str, at: int) -> Event:
+def _event(message_id: str, decision_id: str, customer: str, channel: str, at: int, message: str) -> Event:
+    about = Message.from_json(message).headers
     return Event(
         id=f"sent-{message_id}",
         at=from_micros(at),
         kind=Kind.SENT.value,
         source="deliver",
         customer=customer,
+        item=about.get("item"),
+        offer=about.get("offer"),
         channel=channel,
         decision_id=decision_id,
     )

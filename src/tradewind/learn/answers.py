@@ -11,7 +11,9 @@ decisions how much of an answer is worth money, and this probability is one of t
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 
 from tradewind.errors import NotFound, SchemaError
 from tradewind.learn._contacts import OF_CUSTOMER
-from tradewind.learn._grains import time_us
+from tradewind.learn._grains import count_if, time_us
 from tradewind.learn._linear import Linear, transform
 from tradewind.learn.profiles import STAGES, profiles
 from tradewind.schema import Kind
@@ -37,6 +39,9 @@ NAME = "answer_rate"  # the column that :meth:`Answers.added` adds to a profile
 SPAN = timedelta(days=28)
 RIPE = timedelta(days=14)  # after which a coupon that was not used counts as not used
 PRIOR_MESSAGES = 20
+SOON = timedelta(days=3)  # an order this soon after a click may have come of it
+BEFORE = timedelta(days=28)  # what clickers ordered before the message says how many orders would have come anyway
+PRIOR_CLICKS = 50
 FEWEST = 30  # customers of either answer, below which nothing is learned
 
 
@@ -107,6 +112,76 @@ def redemptions(tables: Tables, *, as_of: datetime) -> dict[str, float]:
     known = {row["offer"]: (row["used"], row["sent"]) for row in counts if row["used"]}
     total = sum(used for used, _ in known.values()) / max(sum(sent for _, sent in known.values()), 1)
     return {offer: (used + PRIOR_MESSAGES * total) / (sent + PRIOR_MESSAGES) for offer, (used, sent) in sorted(known.items())}
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What messages led to so far; empty where too little is known.
+
+    ``orders``: orders a message beyond those that its clickers would have made anyway, by offer. ``channels``: the share of a channel's
+    messages that were clicked over that of all.
+    """
+
+    orders: Mapping[str, float] = field(default_factory=dict)
+    channels: Mapping[str, float] = field(default_factory=dict)
+
+
+def followed(tables: Tables, *, as_of: datetime) -> Followed:
+    """Count what came of the messages sent ``RIPE`` before ``as_of`` or earlier.
+
+    The surrogate is the click (Athey et al. 2019, The surrogate index): what a message moves, it moves through an answer, and few
+    answer, so orders after clicks are far less noisy than orders of everybody. From the orders within ``SOON`` after the first click those
+    are taken off that the same customers made, per day, in the ``BEFORE`` before the message. Clickers may still have been about to buy, so
+    this is where the value model begins (``decide/prior.py``), and randomised decisions correct it. Orders per click and clicks per message
+    of an offer are shrunk to those of all offers with the weight of ``PRIOR_CLICKS`` and ``PRIOR_MESSAGES``.
+    """
+    events = tables.events(as_of=as_of).filter(lambda t: t.customer.notnull())
+    events = events.mutate(us=time_us(tables, events.at))
+    sent = events.filter((events.kind == str(Kind.SENT)) & (events.us < micros(as_of - RIPE)))
+    sent = sent.filter(sent.offer.notnull() & sent.channel.notnull() & sent.decision_id.notnull())
+    sent = sent.group_by("decision_id").aggregate(
+        customer=sent.customer.min(), offer=sent.offer.min(), channel=sent.channel.min(), sent_us=sent.us.min()
+    )
+    clicks = events.filter((events.kind == str(Kind.CLICK)) & events.decision_id.notnull())
+    clicks = clicks.group_by("decision_id").aggregate(us=clicks.us.min())
+    messages = sent.left_join(clicks, "decision_id").select("customer", "offer", "channel", "sent_us", "us")
+    bought = events.filter(events.kind == str(Kind.PURCHASE))
+    orders = bought.select("customer", order_us=bought.us, order=bought.order_id.coalesce(bought.id)).distinct()
+    pairs = messages.filter(messages.us.notnull()).join(orders, "customer")
+    after = (pairs.order_us >= pairs.us) & (pairs.order_us < pairs.us + _us(SOON))
+    before = (pairs.order_us >= pairs.sent_us - _us(BEFORE)) & (pairs.order_us < pairs.sent_us)
+    bought_by = pairs.group_by("offer").aggregate(after=count_if(after), before=count_if(before))
+    counts = messages.group_by("offer", "channel").aggregate(sent=messages.count(), clicked=messages.us.count())
+    return _followed(tables.to_arrow(counts).to_pylist(), tables.to_arrow(bought_by).to_pylist())
+
+
+def _followed(counts: Sequence[Mapping[str, Any]], orders: Sequence[Mapping[str, Any]]) -> Followed:
+    """``counts``: offer, channel, sent, clicked; ``orders``: offer, after, before (of its clickers)."""
+    sent, clicked = ({by: Counter[str]() for by in ("offer", "channel")} for _ in range(2))
+    for row in counts:
+        for by in ("offer", "channel"):
+            sent[by][row[by]] += row["sent"]
+            clicked[by][row[by]] += row["clicked"]
+    clicks = clicked["offer"].total()
+    if clicks < FEWEST:
+        return Followed()
+    extra = {row["offer"]: row["after"] - row["before"] * (SOON / BEFORE) for row in orders}
+    rate, worth = clicks / sent["offer"].total(), sum(extra.values()) / clicks
+
+    def answered(by: str, name: str) -> float:
+        return float((clicked[by][name] + PRIOR_MESSAGES * rate) / (sent[by][name] + PRIOR_MESSAGES))
+
+    def per_click(offer: str) -> float:
+        return float((extra.get(offer, 0.0) + PRIOR_CLICKS * worth) / (clicked["offer"][offer] + PRIOR_CLICKS))
+
+    return Followed(
+        {offer: max(answered("offer", offer) * per_click(offer), 0.0) for offer in sorted(sent["offer"])},
+        {channel: answered("channel", channel) / rate for channel in sorted(sent["channel"])},
+    )
+
+
+def _us(span: timedelta) -> int:
+    return int(span / timedelta(microseconds=1))
 
 
 def _names() -> list[str]:
