@@ -205,7 +205,7 @@ def _spend(found: Candidates, chances: np.ndarray, which: np.ndarray) -> _Spend:
 
 
 def _floor(request: Request, found: Candidates, treat: np.ndarray) -> float:
-    """The least propensity: as asked, or as low as keeps within ``explore`` what it costs, of the budget, and what it forgoes, of the profit.
+    """The least propensity: as asked, or so low that it costs at most the share ``explore`` of the budget and forgoes that of the profit.
 
     Where no profit is expected it is still ``_LEAST``, if the budget allows that: who never tries never learns that times have changed.
     """

@@ -106,7 +106,8 @@ class Request:
     ``margin`` (share of price) is assumed for items without a cost. ``impersonal`` customers switched
     personalisation off: they are decided by the averages of the shop. ``reserve_z``: how many standard deviations of
     redemption cost are reserved on top of the expectation. ``floor`` is the least propensity of a candidate; it is lowered to
-    where it costs the share ``explore`` of the budget and forgoes that share of the profit. ``blocked`` customers, as those of a profile column ``blocked``,
+    where it costs the share ``explore`` of the budget and forgoes that share of the profit.
+    ``blocked`` customers, as those of a profile column ``blocked``,
     ``risk`` or ``ring``, get nothing that is worth money. ``held`` (customer, offer): offers that customers hold already,
     for the stacking groups. ``items`` may have a column ``stock_ends``: when an item is expected to be sold out.
     ``promised``: what open decisions hold of ``item:SKU``, ``offer:ID`` and other limits (``commit.promised``), taken off them.
