@@ -32,7 +32,8 @@ def test_every_point_is_what_a_plan_of_that_budget_expects() -> None:
         assert one.price == plan.meta["price"]
         assert one.cost <= one.budget
         assert one.low <= one.profit <= one.high
-    assert points[3].profit > points[2].profit > points[1].profit > 0
+    assert points[2].profit > points[1].profit > 0
+    assert points[3].profit > 0.9 * points[2].profit  # where the budget allows it, exploring may forgo a tenth
 
 
 def test_the_interval_is_the_posterior_of_the_policys_value() -> None:

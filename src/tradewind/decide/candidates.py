@@ -42,6 +42,10 @@ class Candidates:
     channel_codes: np.ndarray = field(repr=False)  # (customers, channels)
     item_faults: np.ndarray = field(repr=False)  # (faults, 4): customer, offer, item, code
 
+    def tempered(self, factor: float) -> Candidates:
+        """With the posterior's deviations times ``factor``: what is sampled, and logged."""
+        return replace(self, sd=np.round(self.sd * factor, 6))
+
     def only(self, inside: np.ndarray, code: int) -> Candidates:
         """Customers that are not ``inside`` (bool) keep what costs nothing."""
         return self.without(~inside[:, None] & self.valid & (self.cost > 0), code, items=False)

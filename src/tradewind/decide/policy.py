@@ -41,6 +41,7 @@ _PRICING = 2_048  # customers on whom the price is searched; all of them correct
 _DEAREST = 1e9
 _ROUNDS = 4
 _LEAST = 1e-4
+_COOLEST = 0.1
 
 
 def decide(request: Request) -> Plan:
@@ -60,11 +61,13 @@ def decide(request: Request) -> Plan:
     treat = ~held_out(units, salt=request.salt, share=request.holdout)
     request = replace(request, floor=_floor(request, found, treat))
     seen = replace(seen, request=request)
+    draws = draw_matrix(request.seed, request.size - 1, correlation=found.correlation)
+    temper = _temper(request, found, draws, treat)
+    found = found.tempered(temper)
     found, reach = _reach(request, found, ids, treat)
     told = caps.limits(seen, found)
     capped = caps.reach(seen, told, treat)
     found = _capped(seen, found, ids, told, capped)
-    draws = draw_matrix(request.seed, request.size - 1, correlation=found.correlation)
     stock = _scarce(seen, found, ids, draws, treat)
     found = scarcity.beyond(found, request, ids, stock)
     told = caps.limits(seen, found)
@@ -81,6 +84,7 @@ def decide(request: Request) -> Plan:
     meta |= {
         "certificate": _certificate(request, found, choices, chances, won, treat, paid.budget, used),
         "safety": safety,
+        "temper": temper,
         "reach": reach,
         "stock_reach": stock.logged(request),
         "stock": scarcity.promised(found, seen, drawn, acting) | caps.there(told, budget_id=meta["budget_id"]),
@@ -97,7 +101,7 @@ def decide(request: Request) -> Plan:
 
 def again(seen: Scene, ids: list[str], meta: Mapping[str, Any], stock: scarcity.Reach) -> tuple[Candidates, Choices]:
     """The candidates of some customers under the reach and the prices of a plan that was decided before."""
-    found = candidates(seen, correlation=float(meta["correlation"]))
+    found = candidates(seen, correlation=float(meta["correlation"])).tempered(float(meta["temper"]))
     if meta["reach"] < 1.0:
         found = found.only(uniforms(seen.request.seed, ids, purpose="reach") < meta["reach"], CODE["budget_reach"])
     found = _capped(seen, found, ids, caps.limits(seen, found), meta.get("cap_reach", {}))
@@ -216,6 +220,27 @@ def _floor(request: Request, found: Candidates, treat: np.ndarray) -> float:
     worth = max(request.explore * float(best.sum()) / forgone, _LEAST) if forgone > 0 else request.floor
     paid = max(request.explore * request.budget / cost, 1e-6) if cost > 0 else request.floor
     return min(request.floor, worth, paid)
+
+
+def _temper(request: Request, found: Candidates, draws: np.ndarray, treat: np.ndarray) -> float:
+    """What the posterior's deviations are multiplied by before they are sampled: at most one, at least ``_COOLEST``.
+
+    About the largest at which what is sampled forgoes, by expectation, at most the share ``explore`` of the profit of the best
+    choices; tried on a sample of customers, at the price 1.
+    """
+    everyone = np.flatnonzero(treat & found.valid.any(axis=1))
+    if not len(everyone):
+        return 1.0
+    sample = everyone[:: -(-len(everyone) // _PRICING)]
+    choices = _choices(found, None).rows(sample)
+    profit = np.where(choices.valid, choices.values - choices.costs, 0.0)
+    best = float(np.maximum(profit.max(axis=1), 0.0).sum())
+
+    def forgone(cooling: float) -> float:
+        shares, _ = wins(replace(choices, sds=choices.sds / cooling), draws, price=1.0)
+        return best - float((shares[:, 1:] * profit).sum())
+
+    return 1.0 / bisect(forgone, target=request.explore * best, low=1.0, high=1.0 / _COOLEST, passes=8)
 
 
 def _reach(request: Request, found: Candidates, ids: list[str], treat: np.ndarray) -> tuple[Candidates, float]:
