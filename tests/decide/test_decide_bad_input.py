@@ -52,7 +52,7 @@ def test_zero_budget_a_single_offer_and_all_ineligible_are_defined() -> None:
 
 def test_a_budget_too_small_for_everybody_leaves_what_is_free() -> None:
     both = pa.table({"customer": WORLD.customers * 2, "channel": ["email"] * WORLD.n + ["inapp"] * WORLD.n})
-    plan = answers(WORLD.request(budget=60, channels={"email": 50, "inapp": 0}, allowed=both, holdout=0.0))
+    plan = answers(WORLD.request(budget=60, channels={"email": 50, "inapp": 0}, allowed=both, holdout=0.0, explore=1.0))
     assert plan.meta["reach"] < 1
     assert plan.summary()["reserved"] <= 60
     free = [any(key.startswith("pick") and key.endswith("inapp") for key in keys) for keys in plan.table["candidates"].to_pylist()]

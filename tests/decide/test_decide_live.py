@@ -60,11 +60,12 @@ def everything() -> Request:
     allowed = pa.table(
         {"customer": WORLD.customers * 2, "channel": ["email"] * n + ["inapp"] * n, "granted": [True] * n + [False, True] * (n // 2)}
     )
-    return replace(request, shortlist=listed.append_column("reasons", told), allowed=allowed, channels={"email": 3, "inapp": 0})
+    counted = {"extra_orders": {one.offer: 0.1 for one in OFFERS}, "heard": {"email": 1.3, "inapp": 0.6}}
+    return replace(request, shortlist=listed.append_column("reasons", told), allowed=allowed, channels={"email": 3, "inapp": 0}, **counted)
 
 
 REQUESTS: dict[str, Any] = {
-    "plain": WORLD.request,
+    "plain": lambda: WORLD.request(explore=1.0),
     "everything": everything,
     "scarce money": lambda: replace(everything(), budget=600),
     "scarce pieces": lambda: replace(everything(), items=catalogue(20).set_column(11, "stock", pa.array([2, 0, 5, 1] * 5, pa.int64()))),
@@ -96,7 +97,7 @@ def test_a_live_decision_is_the_row_of_the_batch_plan(name: str) -> None:
         assert list(found) == list(batch)
         policy += batch["mode"] == "policy"
         acting += batch["action"] != NOTHING
-    assert policy > 0.9 * WORLD.n
+    assert policy > (0.7 if name == "scarce money" else 0.9) * WORLD.n
     assert acting > (0 if name == "scarce money" else 10)
 
 

@@ -203,11 +203,11 @@ def test_messages_keep_out_of_the_quiet_hours_of_the_customers_zone() -> None:
 def test_an_indifferent_world_is_left_alone() -> None:
     """After one randomised plan nothing is worth its cost on the mean, and what is spent is exploration."""
     world = World(n=2_000, effects={"pick": (0.0,) * 4, "ten": (0.0,) * 4}, noise=100.0)
-    request = world.request(budget=10**6, channels={"email": 60})
+    request = world.request(budget=10**6, channels={"email": 60}, explore=1.0)
     first = decide(request)
     plan = decide(replace(request, model=learned(world, [first]), seed=5))
     acting = flat(plan, "candidates") != NOTHING
-    assert (flat(plan, "scores")[acting] > 0).mean() < 0.005
+    assert (flat(plan, "scores")[acting] > 0).mean() < 0.01
     chance, cost = flat(plan, "propensities")[acting], flat(plan, "costs")[acting]
     beyond = ((chance - plan.meta["floor"]) * cost).sum()
     assert beyond < 0.1 * first.meta["certificate"]["expected_cost"]

@@ -67,7 +67,7 @@ def test_scarce_pieces_go_where_they_promise_the_most() -> None:
     free, plan = decide(replace(request, items=catalogue(20))), decide(request)
     gain = {row["customer"]: max(row["values"]) for row in free.table.to_pylist()}
     kept = [row["customer"] for row in plan.table.to_pylist() if len(row["candidates"]) > 1]
-    assert 3 * 20 <= len(kept) < WORLD.n
+    assert 0.9 * 3 * 20 <= len(kept) < WORLD.n  # hardly fewer than there are pieces
     assert np.mean([gain[name] for name in kept]) > np.mean(list(gain.values()))
     lost = plan.table.filter(pa.compute.match_substring(plan.table["suppressed"], "stock_reach"))
     assert lost.num_rows > WORLD.n / 2

@@ -219,7 +219,7 @@ def test_update_equals_learning_more_and_saves_without_pickle(world: World, firs
 
 
 def test_the_cost_head_learns_what_redemption_really_costs(world: World) -> None:
-    plans = [decide(world.request(budget=10**6, seed=seed)) for seed in range(4)]
+    plans = [decide(world.request(budget=10**6, seed=seed, explore=1.0)) for seed in range(4)]
     plan = decide(world.request(model=learned(world, plans)))
     costs = [
         cost

@@ -58,7 +58,7 @@ class Surface:
     def learned(self, information: np.ndarray, vector: np.ndarray) -> Surface:
         """The surface after more data, with the prior's variances chosen anew by the evidence."""
         grown = replace(self, information=self.information + information, vector=self.vector + vector)
-        choices = [replace(grown, spread=spread, hetero=hetero) for hetero in HETEROS for spread in SPREADS]
+        choices = [max((replace(grown, spread=s, hetero=hetero) for s in SPREADS), key=Surface.evidence) for hetero in HETEROS]
         evidence = [one.evidence() for one in choices]
         return next(one for one, found in zip(choices, evidence, strict=True) if found >= max(evidence) - STRONGLY)
 

@@ -184,7 +184,7 @@ class Live:
         found, choices = again(seen, ids, self.meta, self._stock)
         price = float(self.meta["price"]) if price is None else price
         shares, _ = wins(choices, self._draws, price=price)
-        chances = propensities(shares, found.valid, floor=request.floor)
+        chances = propensities(shares, found.valid, floor=float(self.meta["floor"]))
         drawn = pick(chances, uniforms(request.seed, ids))
         acting = np.flatnonzero(treat & (drawn > 0))
         reserved = np.zeros(1, dtype=np.int64)
