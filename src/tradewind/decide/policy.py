@@ -232,7 +232,7 @@ def _temper(request: Request, found: Candidates, draws: np.ndarray, treat: np.nd
     if not len(everyone):
         return 1.0
     sample = everyone[:: -(-len(everyone) // _PRICING)]
-    choices = _choices(found, None).rows(sample)
+    choices = Choices(found.value, found.sd, found.cost, found.valid).rows(sample)
     profit = np.where(choices.valid, choices.values - choices.costs, 0.0)
     best = float(np.maximum(profit.max(axis=1), 0.0).sum())
 
