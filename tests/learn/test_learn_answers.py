@@ -104,10 +104,10 @@ def test_orders_after_clicks_are_counted_beyond_those_that_would_have_come_anywa
     with Home.open(tmp_path / "shop") as home:
         fill(home, events)
         found = followed(home.tables, as_of=AS_OF)
-    share, habit = 80 / 200, 3 / 28
-    extra = {"ten": 24 - 60 * habit, "five": 2 - 20 * habit}
+    share, organic = 80 / 200, 3 / 28
+    extra = {"ten": 24 - 60 * organic, "five": 2 - 20 * organic}
     typical = sum(extra.values()) / 80
-    assert typical == pytest.approx(26 / 80 - habit)
+    assert typical == pytest.approx(26 / 80 - organic)
     rate = {"ten": (60 + 20 * share) / 120, "five": (20 + 20 * share) / 120}
     worth = {offer: (extra[offer] + 50 * typical) / (clicks + 50) for offer, clicks in (("ten", 60), ("five", 20))}
     assert found.orders == pytest.approx({offer: rate[offer] * worth[offer] for offer in extra})
