@@ -4,6 +4,7 @@ A server of the tests (``tests/compose/fault_server.py``) does one thing wrong a
 that no cache answers, and the breaker is off, so that every request meets the fault. A request succeeds when a text comes out that
 the guard lets through on a second look, and says in its log which writer gave way and why. ``campaign_*``: messages for many
 customers over a small catalogue with a server that answers. ``spend_*``: many threads against one small budget.
+``novelty_*``: the small Transformer on the shipped library.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from _harness import Harness, clock
@@ -23,10 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "compo
 from compose_kit import NOW, coupon, facts, item
 from fault_server import FaultServer
 
+from tradewind.compose._copy_corpus import approved
 from tradewind.compose.base import Brief
 from tradewind.compose.chat import Chat
 from tradewind.compose.facts import Facts
 from tradewind.compose.guard import Guard, blocked
+from tradewind.compose.library import load
+from tradewind.compose.transformer import fitted, report
 from tradewind.compose.writing import Text, headers, write
 from tradewind.engine.ledger import Ledger
 from tradewind.engine.models import ChatModel
@@ -125,9 +129,19 @@ def limit(bench: Harness, known: dict[str, Facts], folder: str) -> None:
         bench.figure("spend_ledger_error", abs(spent.spent - len(server.seen) * 390 * 1000), target=("==", 0))
 
 
+def novelty(bench: Harness) -> None:
+    """The small Transformer on the shipped library: CPU seconds to train and measure, and what it adds."""
+    with clock() as taken:
+        _, found = fitted(approved([load("en"), load("zh-CN")]), seed=0, steps=20 if bench.quick else None)
+    bench.figure("novelty_cpu_seconds", taken["cpu"])
+    for name, value in asdict(found).items():
+        bench.figure(f"novelty_{name}", value)
+    print(f"  {report(found)}")
+
+
 def main() -> None:
     """Run the benchmark."""
-    bench = Harness("writers", __doc__, extra={"--only": {"help": "one fault, or campaign"}})
+    bench = Harness("writers", __doc__, extra={"--only": {"help": "one fault, campaign, or novelty"}})
     only, count = bench.arguments.only, 32 if bench.quick else 1000
     known = {locale: facts(item("mug-1"), coupon(), locale=locale) for locale in ("en", "zh-CN")}
     with tempfile.TemporaryDirectory() as folder:
@@ -137,6 +151,8 @@ def main() -> None:
         if only in (None, "campaign"):
             campaign(bench, folder, 1_000 if bench.quick else 100_000)
             limit(bench, known, folder)
+    if only in (None, "novelty"):
+        novelty(bench)
     bench.finish()
 
 

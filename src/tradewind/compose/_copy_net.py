@@ -28,7 +28,7 @@ class Size:
     heads: int = 4
     layers: int = 3
     length: int = 160  # tokens of a template, conditions included
-    steps: int = 400
+    steps: int = 300
     batch: int = 32
     rate: float = 2e-3
     dropout: float = 0.1
