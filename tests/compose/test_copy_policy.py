@@ -80,10 +80,9 @@ def test_a_segment_departs_from_all_only_with_evidence_of_its_own() -> None:
     assert apart < 0.02
 
 
-def test_who_knows_nothing_departs_from_the_template_in_half_of_the_messages() -> None:
-    means = np.mean([chances(CopyPolicy.learn(sent(250, EVEN, seed=seed), HOOKS.components)) for seed in range(6)], axis=0)
-    assert 0.4 < means[0] < 0.85  # its own part of the draws, and as many of the others as it is likely to beat
-    assert all(0.03 < mean < 0.3 for mean in means[1:])
+def test_who_knows_nothing_chooses_nearly_alike() -> None:
+    means = np.mean([chances(CopyPolicy.learn(sent(250, EVEN, seed=seed), HOOKS.components)) for seed in range(8)], axis=0)
+    assert means == pytest.approx([0.25] * 4, abs=0.1)
 
 
 def test_a_log_without_segments_is_learned_for_all() -> None:

@@ -2,15 +2,13 @@
 
 One effect per component (and tone), for all and per segment, shrunken as far as the data show differences (``_copy_fit``). For each role
 the policy draws by posterior sampling: the probability of a component is ``floor + (1 - floor * number) * share of DRAWS posterior draws
-in which it is best``, less what the customer is tired of. As far as the fixed template is likely to beat such a draw, its component is said
-instead, so that who knows nothing yet departs from the template in half of the messages only (:meth:`CopyPolicy.shares`). The posterior
-draws are part of the model: the same model gives the same probabilities, and the writer's hash of seed and decision picks - exact
-propensities, no luck of its own.
+in which it is best``, less what the customer is tired of. The posterior draws are part of the model: the same model gives the same
+probabilities, and the writer's hash of seed and decision picks - exact propensities, no luck of its own.
 
 A component that the model never saw begins with what its traits earned. Some customers, for ever the same (a hash), get the fixed
 template: the first component of each role that fits. They are the control that the rest is measured against.
 
-When not to use: below some thousand messages it hardly departs from where it starts, and says so by its probabilities.
+When not to use: below some thousand messages it hardly departs from uniform choice, and says so by its probabilities.
 
 Sources: Agrawal and Goyal 2013 (Thompson sampling for linear payoffs); Hong et al. 2022 (hierarchical Bayesian bandits).
 """
@@ -164,10 +162,7 @@ class CopyPolicy:
         return np.concatenate([everybody[:, None] + own, everybody[:, None]], axis=1) + luck[:, None]
 
     def shares(self, place: int, names: tuple[str, ...], *, tone: bool, worn: Values | None = None) -> tuple[float, ...]:
-        """The probability of each of ``names`` in the segment of number ``place``; ``worn``: faded showings.
-
-        ``doubt`` is the posterior probability that the fixed template's component beats a draw; that share of the draws goes to it.
-        """
+        """The probability of each of ``names`` in the segment of number ``place``; ``worn``: faded showings."""
         key = place, names, tone
         if worn is None and key in self._known:
             return self._known[key]
@@ -176,19 +171,11 @@ class CopyPolicy:
             fatigue = np.minimum(self.belief.draws[:, self.layout.blocks["fatigue"]], 0.0)  # repetition is never a reason to repeat
             score = score + fatigue * worn
         won = np.bincount(score.argmax(axis=1), minlength=len(names)) / len(score)
-        usual = min(range(len(names)), key=lambda number: self._rank(names[number], tone=tone))
-        doubt = float((score[:, usual] > score @ won).mean())
-        won = (1 - doubt) * won
-        won[usual] += doubt
         floor = min(self.floor, 0.5 / len(names))
         found = tuple(round(float(floor + (1 - floor * len(names)) * share), 12) for share in won)
         if worn is None and len(self._known) < KNOWN:
             self._known[key] = found
         return found
-
-    def _rank(self, name: str, *, tone: bool) -> tuple[int, str]:
-        """Where the fixed template looks for a component: in the order of the library, what is new last."""
-        return self.layout.place.get(TONE + name if tone else name, len(self.layout.words)), name
 
     def save(self, path: Path) -> None:
         """Write ``policy.json`` and ``draws.npz`` into the folder ``path``."""
