@@ -9,8 +9,10 @@ from tradewind.compose.base import BLOCK, UNSUBSCRIBE, Verdict
 from tradewind.compose.facts import Facts
 from tradewind.compose.lexicon import Words
 
-# Line feeds are allowed in bodies only; marks that change the direction of writing nowhere.
-_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff0-\uffff]|[\ud800-\udfff]")
+# Line feeds are allowed in bodies only; marks that change the direction of writing, and letters that run from right to left, nowhere.
+_CONTROL = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff0-\uffff]|[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\ud800-\udfff]"
+)
 _LINE = re.compile("\n")
 
 
@@ -34,7 +36,14 @@ class Hygiene(Words):
 def _control(part: str, text: str) -> list[Verdict]:
     patterns = [_CONTROL] if part in ("body", "html") else [_CONTROL, _LINE]
     return [
-        Verdict("hygiene.control", part, hit.span(), f"U+{ord(hit.group()):04X}", BLOCK, "a control or direction mark")
+        Verdict(
+            "hygiene.control",
+            part,
+            hit.span(),
+            f"U+{ord(hit.group()):04X}",
+            BLOCK,
+            "a control or direction mark, or a letter that runs from right to left",
+        )
         for pattern in patterns
         for hit in pattern.finditer(text)
     ]
