@@ -219,30 +219,34 @@ def compose(
     by: Annotated[str | None, typer.Option("--by", help="Who answers for --add, --approve or --retire.", metavar="NAME")] = None,
     export: Annotated[Path | None, typer.Option("--export", help="Only write what customers preferred to this file (JSON lines).")] = None,
     style: Annotated[str, typer.Option("--style", help="Of --export: pairs, or labels (true and false).")] = "pairs",
+    form: Annotated[str | None, typer.Option("--format", help="Only print texts: ad, coupon, social, landing, live ...")] = None,
+    minutes: Annotated[float, typer.Option("--minutes", help="Of --format live: how long the programme is.")] = 30,
+    signals: Annotated[Path | None, typer.Option("--signals", help="Of --format live: what the room did (CSV).")] = None,
     as_json: Json = False,
 ) -> None:
     """Write the messages of a plan; every number in every text is checked against the facts."""
     from tradewind.compose.desk import act
+    from tradewind.compose.pages import print_format
     from tradewind.measure.report import to_json, to_text
 
     with _open(shop) as opened:
-        if words == "report":
-            report = opened.copy_report()
-            _say(json.loads(to_json(report)), to_text(report), as_json=as_json)
-            return
-        if words or add or approve or retire or export:
-            done = act(opened.words, show=words, add=add, approve=approve, retire=retire, by=by, export=export, style=style)
-            _say(*done, as_json=as_json)
-            return
         if batch_in is not None:
             loaded = opened.load_batch(batch_in)
             typer.echo(f"{loaded.kept:,} answers kept; refused: {dict(loaded.refused) or 'none'}", err=True)
-        if batch_out is not None:
+        if form is not None:
+            done = print_format(opened.home, opened.plan(plan), form, locale=locale, now=opened.now(), minutes=minutes, signals=signals)
+        elif words == "report":
+            report = opened.copy_report()
+            done = json.loads(to_json(report)), to_text(report)
+        elif words or add or approve or retire or export:
+            done = act(opened.words, show=words, add=add, approve=approve, retire=retire, by=by, export=export, style=style)
+        elif batch_out is not None:
             number = opened.write_batch(opened.plan(plan), batch_out, locale=locale)
-            _say({"questions": number, "path": str(batch_out)}, f"{number:,} questions in {batch_out}", as_json=as_json)
-            return
-        composed = opened.compose(opened.plan(plan), locale=locale, writer=writer)
-    _say(composed.to_json(), composed.to_text(), as_json=as_json)
+            done = {"questions": number, "path": str(batch_out)}, f"{number:,} questions in {batch_out}"
+        else:
+            composed = opened.compose(opened.plan(plan), locale=locale, writer=writer)
+            done = composed.to_json(), composed.to_text()
+    _say(*done, as_json=as_json)
 
 
 @app.command()
