@@ -25,6 +25,7 @@ from tradewind.decide.features import doubles
 LIFT = 0.05
 ELASTICITY = 2.0
 SHRINK_DAYS = 60.0
+CAUSED = 0.5  # of what followed the clicks: clickers may have been about to buy, and whom a message drives away does not click
 DOUBT = 1.0  # money scale of what may be learned beyond the prior, in units of the effect that is expected
 ANSWERS = "answer_rate"  # column of the profiles: ``learn/answers.py``
 
@@ -90,12 +91,12 @@ def margin_effect(
 
 
 def extra_margin(extra: np.ndarray, *, relative: np.ndarray, basket: np.ndarray, share: float) -> np.ndarray:
-    """Margin of the orders that messages led to, shared out by the answer rate; minor units (customers, offers).
+    """Margin of the orders that messages led to, ``CAUSED`` of what was counted, shared out by the answer rate; minor units (customers, offers).
 
     ``extra`` (offers): orders a message beyond those that would have come anyway, NaN where unknown; ``relative`` and ``basket``
     (customers): answer rate over the shop's, and expected order amount; ``share``: of the amount that is margin.
     """
-    return np.asarray(extra[None, :] * (relative * basket * share)[:, None])
+    return np.asarray(CAUSED * extra[None, :] * (relative * basket * share)[:, None])
 
 
 def scale(buys: np.ndarray, basket: np.ndarray, *, share: float, extra: Sequence[float]) -> float:
@@ -106,7 +107,7 @@ def scale(buys: np.ndarray, basket: np.ndarray, *, share: float, extra: Sequence
     if not len(buys):
         return 1.0
     assumed = float(np.mean(buys * basket)) * share
-    known = DOUBT * float(np.mean(extra)) * float(np.mean(basket)) * share if extra else np.inf
+    known = DOUBT * CAUSED * float(np.mean(extra)) * float(np.mean(basket)) * share if extra else np.inf
     return max(min(assumed, known), 1.0)
 
 
