@@ -93,8 +93,8 @@ def margin_effect(
 def extra_margin(extra: np.ndarray, *, relative: np.ndarray, basket: np.ndarray, share: float) -> np.ndarray:
     """Margin of the orders that messages led to, shared out by the answer rate; minor units (customers, offers).
 
-    ``CAUSED`` of what was counted is believed. ``extra`` (offers): orders a message beyond those that would have come anyway, NaN where unknown; ``relative`` and ``basket``
-    (customers): answer rate over the shop's, and expected order amount; ``share``: of the amount that is margin.
+    ``extra`` (offers): orders a message beyond those that would have come anyway, NaN where unknown; ``CAUSED`` of them is believed.
+    ``relative`` and ``basket`` (customers): answer rate over the shop's, and expected order amount; ``share``: of it that is margin.
     """
     return np.asarray(CAUSED * extra[None, :] * (relative * basket * share)[:, None])
 
