@@ -49,7 +49,7 @@ from tradewind.simulate.world import World
 from tradewind.types import Offer
 
 STRENGTH = 1.5
-TOLERANCE = 0.10  # of the clicks that the control would have had so far; while nothing is learned yet, all that fits is alike
+TOLERANCE = 0.05  # of the clicks that the control would have had so far
 CHANNELS = ("email", "push", "inapp")
 SMALL = 4_000
 LIBRARY = load("en")
