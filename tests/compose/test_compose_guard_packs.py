@@ -20,8 +20,9 @@ from tradewind.compose.base import UNSUBSCRIBE, Verdict
 from tradewind.compose.compose import compose
 from tradewind.compose.facts import Facts, gather
 from tradewind.compose.guard import Guard, blocked
-from tradewind.compose.packs.ai_label import FLAG, metadata, metadata_faults, visible
+from tradewind.compose.packs.ai_label import metadata, metadata_faults, visible
 from tradewind.compose.packs.push import limits, vendors
+from tradewind.compose.recipe import AI_WRITTEN
 from tradewind.compose.sms import cost
 from tradewind.compose.template import parse
 from tradewind.compose.writing import preview
@@ -135,7 +136,7 @@ def test_a_subject_may_not_deceive_or_shout() -> None:
 # ---------------------------------------------------------------------------------------------------------- AI label
 def test_what_a_model_wrote_says_so() -> None:
     for locale in ("en", "zh-CN"):
-        known = flagged(FLAG, locale=locale)
+        known = flagged(AI_WRITTEN, locale=locale)
         bare, labelled = {"body": "A mug."}, {"body": f"A mug. {visible(locale)}"}
         assert rules("ai_label", bare, channel="push", locale=locale, known=known) == ["ai_label.missing"]
         assert rules("ai_label", labelled, channel="push", locale=locale, known=known) == []

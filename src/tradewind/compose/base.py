@@ -21,7 +21,8 @@ channel     ``Message.parts``                          notes
 ``Message.headers`` is our own log, not e-mail headers: ``propensity`` of tone and components together, ``choices`` (JSON: role to number
 of components that fitted) and ``shares`` (JSON: role to component to its probability), ``tone``, ``seed``, ``segment``, ``policy`` (the
 version that chose) and ``control`` ("1": the fixed template), ``item``, ``offer``, ``zone``, ``fallbacks`` (JSON list), ``fresh_until``
-(ISO 8601: refresh before a later hand-off), ``encoding`` and ``segments`` for SMS.
+(ISO 8601: refresh before a later hand-off), ``ai_label`` (the label of generated content for programs), ``encoding`` and
+``segments`` for SMS.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     **{f"live.{kind}": ("speech", "label") for kind in ("opening", "item", "again", "offer", "interaction", "countdown", "closing")},
 }
 BLOCK, WARN, EXEMPT = "block", "warn", "exempt"
+MODELS = ("chat", "local", "transformer")  # writers whose own sentences have ids that begin with their names, approved or not
 
 
 class Chooser(Protocol):
@@ -104,6 +106,11 @@ class Draft:
     def components(self) -> tuple[str, ...]:
         """Ids of the components, in reading order."""
         return tuple(block.component for block in self.blocks)
+
+    @property
+    def generated(self) -> bool:
+        """Whether a model wrote any of it; the text then carries a label."""
+        return any(name.partition(".")[0] in MODELS for name in self.components)
 
 
 class Writer(ABC):

@@ -82,7 +82,15 @@ class Chat(Asking):
             raise InputError(f"The environment variable {model.key_env} is not set; chat.key_env says that it holds the key.")
         if key and not key.isascii():
             raise InputError(f"The environment variable {model.key_env} holds characters that no key has.")
-        return cls(model, ledger=home.ledger, now=now, key=key, components=Components.open(home, now=now), approvals=Approvals(home))
+        return cls(
+            model,
+            ledger=home.ledger,
+            now=now,
+            key=key,
+            guard=Guard(own=home.root / "packs"),
+            components=Components.open(home, now=now),
+            approvals=Approvals(home),
+        )
 
     def _answer(self, asked: Ask) -> str:
         """Ask, and once more where that may help; raises Failed."""

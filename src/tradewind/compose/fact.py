@@ -110,6 +110,10 @@ class Facts:
         notes = tuple(notes)
         return replace(self, fallbacks=(*self.fallbacks, *notes)) if notes else self
 
+    def flagged(self, flag: str) -> Facts:
+        """Add to ``flags``."""
+        return replace(self, flags=self.flags | {flag})
+
     @property
     def ellipsis(self) -> str:
         """The mark of a cut name."""

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from tradewind.compose.base import PARTS, UNSUBSCRIBE, Draft
 from tradewind.compose.facts import Facts
 from tradewind.compose.library import Library, load
+from tradewind.compose.locales import data
 from tradewind.compose.markup import page
-from tradewind.compose.recipe import RECIPES
+from tradewind.compose.recipe import LABELLED, RECIPES
 from tradewind.compose.render import fill
 
 _PARAGRAPHS = (("hook",), ("benefit", "reason"), ("offer", "perk", "threshold", "cap", "deadline"), ("proof",))
 
 
 def assemble(draft: Draft, *, facts: Facts, channel: str) -> dict[str, str]:
-    """Return the parts of the message (see ``base``), every slot filled.
+    """Return the parts of the message (see ``base``), every slot filled; where a model wrote words, a visible label stands beside them.
 
     Raises
     ------
@@ -24,12 +25,17 @@ def assemble(draft: Draft, *, facts: Facts, channel: str) -> dict[str, str]:
     """
     texts = {block.role: fill(block.template, facts.view(block.role, channel)) for block in draft.blocks}
     library, link = load(facts.locale), facts.texts.get("link", "")
+    label = data("ai_label")["visible"][facts.locale] if draft.generated else ""
     if channel == "email":
+        texts["footer"] = library.joiner.join(part for part in (texts["footer"], label) if part)
         return _email(texts, link, library)
     said: dict[str, list[str]] = {part: [] for part in PARTS[channel]}
     for role, part in dict.fromkeys((step.role, step.part) for step in RECIPES[channel]):
         if role in texts:
             said[part].append(texts[role])
+    if label and channel in LABELLED:
+        lines = said[LABELLED[channel]]
+        lines.insert(len(lines) - ("optout" in texts), label)  # how to opt out stays last
     parts = {part: library.joiner.join(lines) for part, lines in said.items()}
     return {**parts, "link": link} if "link" in parts else parts
 

@@ -71,7 +71,14 @@ class Local(Asking):
         """
         if home.settings.local is None:
             raise InputError(SETUP)
-        return cls(home.settings.local, ledger=home.ledger, now=now, components=Components.open(home, now=now), approvals=Approvals(home))
+        return cls(
+            home.settings.local,
+            ledger=home.ledger,
+            now=now,
+            guard=Guard(own=home.root / "packs"),
+            components=Components.open(home, now=now),
+            approvals=Approvals(home),
+        )
 
     def _answer(self, asked: Ask) -> str:
         if self._loaded is None:

@@ -69,11 +69,18 @@ class Transformer(Asking):
     name = "transformer"
 
     def __init__(
-        self, version: Version, *, ledger: Ledger, now: datetime, components: Components | None = None, approvals: Approvals | None = None
+        self,
+        version: Version,
+        *,
+        ledger: Ledger,
+        now: datetime,
+        guard: Guard | None = None,
+        components: Components | None = None,
+        approvals: Approvals | None = None,
     ) -> None:
         settings = LocalModel(str(version.path), device="cpu", candidates=CANDIDATES)
         super().__init__(
-            settings, identity=f"{MODEL}@{version.version}", ledger=ledger, now=now, components=components, approvals=approvals
+            settings, identity=f"{MODEL}@{version.version}", ledger=ledger, now=now, guard=guard, components=components, approvals=approvals
         )  # fmt: skip
         self._net = load(version.path)
 
@@ -82,7 +89,8 @@ class Transformer(Asking):
         """The writer of a shop; where none was trained yet it is trained now, which takes about a minute. :func:`train` trains it anew."""
         components, approvals = Components.open(home, now=now), Approvals(home)
         version = active(home, MODEL) if learned(home, MODEL) else train(home, now=now)[0]
-        return cls(version, ledger=home.ledger, now=now, components=components, approvals=approvals)
+        guard = Guard(own=home.root / "packs")
+        return cls(version, ledger=home.ledger, now=now, guard=guard, components=components, approvals=approvals)
 
     def _answer(self, asked: Ask) -> str:
         seed = int(hashlib.sha256(asked.key(self.identity).encode()).hexdigest()[:12], 16)

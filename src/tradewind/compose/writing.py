@@ -12,6 +12,8 @@ from tradewind.compose.components import Components
 from tradewind.compose.facts import Facts
 from tradewind.compose.guard import Guard, blocked
 from tradewind.compose.layout import assemble
+from tradewind.compose.packs.ai_label import metadata
+from tradewind.compose.recipe import AI_WRITTEN
 from tradewind.compose.sms import segments
 from tradewind.errors import InputError
 from tradewind.types import Message, Reason
@@ -74,6 +76,8 @@ def _written(writer: Writer, brief: Brief, *, facts: Facts, vetted: tuple[Verdic
     draft = writer.write(brief, facts=facts, seed=seed)
     if isinstance(draft, str):
         return Text({}, None, facts, vetted, draft)
+    if draft.generated:
+        facts = facts.flagged(AI_WRITTEN)
     faults = [v for block in draft.blocks for v in guard.template(block.template, locale=brief.locale)]
     parts = assemble(draft, facts=facts, channel=brief.channel)
     verdicts = (*vetted, *faults, *guard.check(parts, facts=facts, locale=brief.locale, channel=brief.channel))
@@ -171,6 +175,8 @@ def renew(message: Message, text: Text, *, seed: int, reason: Reason | None) -> 
     assert text.draft is not None, "a text that stands has a draft"
     kept = {name: value for name, value in message.headers.items() if name in KEPT}
     log = {**kept, **headers(text, seed=seed, reason=reason)}
+    if text.draft.generated:
+        log["ai_label"] = metadata(producer=text.facts.texts["shop"], content_id=message.message_id)
     if message.channel == "sms":
         log |= sms_headers(text.parts["body"])
     return replace(

@@ -15,9 +15,9 @@ from tradewind.compose.base import BLOCK, Verdict
 from tradewind.compose.facts import Facts
 from tradewind.compose.lexicon import Words, joined
 from tradewind.compose.locales import data
+from tradewind.compose.recipe import AI_WRITTEN
 from tradewind.errors import InputError
 
-FLAG = "ai_written"
 FIELDS = ("Label", "ContentProducer", "ProduceID", "ContentPropagator", "PropagateID")
 
 
@@ -29,7 +29,7 @@ class AiLabel(Words):
     def check(self, parts: Mapping[str, str], *, facts: Facts | None, locale: str, channel: str) -> Sequence[Verdict]:
         """Return the hits, and the missing label."""
         found = list(super().check(parts, facts=facts, locale=locale, channel=channel))
-        if facts is not None and FLAG in facts.flags and not labelled(joined(parts).text):
+        if facts is not None and AI_WRITTEN in facts.flags and not labelled(joined(parts).text):
             part = "body" if "body" in parts else next(iter(parts), "body")
             reason = f"written by a model, and no visible label says so; add {visible(locale)}"
             found.append(Verdict("ai_label.missing", part, (0, 0), "", BLOCK, reason))
