@@ -18,7 +18,6 @@ from tradewind.compose.facts import Facts
 from tradewind.compose.guard import Guard, blocked
 from tradewind.compose.layout import assemble
 from tradewind.compose.library import Component, Library, read
-from tradewind.compose.recipe import AI_WRITTEN
 from tradewind.compose.template import Slot, parse
 from tradewind.errors import InputError
 
@@ -126,8 +125,6 @@ def _fault(text: str, slots: Sequence[str], among: Sequence[str], *, locale: str
 def _trial(text: str, role: str, *, brief: Brief, facts: Facts, base: Library, writer: str, guard: Guard) -> str:
     """Which rule a whole message with this text breaks, or the empty text."""
     one = library(Accepted({role: (text,)}, {}), base, channel=brief.channel, writer=writer)
-    if all((found.role, found.template.text) != (role, text) for found in base.components):
-        facts = facts.flagged(AI_WRITTEN)
     draft = Components(one).write(replace(brief, key="trial", chooser=None), facts=facts, seed=0)
     if isinstance(draft, str):
         return "no room for it"

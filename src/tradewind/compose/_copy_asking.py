@@ -19,7 +19,6 @@ from tradewind.compose.base import Brief, Draft, Writer
 from tradewind.compose.components import Components
 from tradewind.compose.guard import Guard
 from tradewind.compose.library import Library
-from tradewind.compose.recipe import AI_WRITTEN
 from tradewind.engine.ledger import Ledger, insert_new, model_answers
 from tradewind.engine.models import ChatModel, LocalModel
 from tradewind.errors import InputError, Locked
@@ -67,8 +66,7 @@ class Asking(Writer):
         found = self._library(brief, facts)
         if isinstance(found, str):
             return found
-        told = facts.flagged(AI_WRITTEN) if self.settings.mode == "write" else facts
-        draft = Components(found).write(brief, facts=told, seed=seed)
+        draft = Components(found).write(brief, facts=facts, seed=seed)
         return draft if isinstance(draft, str) else replace(draft, writer=self.name)
 
     def question(self, brief: Brief, facts: Facts) -> Ask:

@@ -58,6 +58,11 @@ BLOCK, WARN, EXEMPT = "block", "warn", "exempt"
 MODELS = ("chat", "local", "transformer")  # writers whose own sentences have ids that begin with their names, approved or not
 
 
+def by_model(component: str) -> bool:
+    """Whether the component of this id was written by a model."""
+    return component.partition(".")[0] in MODELS
+
+
 class Chooser(Protocol):
     """Says with which probability each of the components that fit is to be chosen. Made for one message; docs/copy_learning.md."""
 
@@ -110,7 +115,7 @@ class Draft:
     @property
     def generated(self) -> bool:
         """Whether a model wrote any of it; the text then carries a label."""
-        return any(name.partition(".")[0] in MODELS for name in self.components)
+        return any(by_model(name) for name in self.components)
 
 
 class Writer(ABC):

@@ -68,7 +68,7 @@ class Components(Writer):
         shares: dict[str, Mapping[str, float]] = {"tone": _chances(brief, "tone", tones)}
         tone = _drawn(shares["tone"], seed=seed, key=brief.key, role="tone")
         why = ""
-        for room in rooms(brief.channel, facts):
+        for room in rooms(brief.channel, facts, label=brief.channel in library.generated):
             walk = _Walk(pools, brief, facts, tone, reason, seed, room)
             why = walk.run()
             if not why:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from tradewind.compose.base import PARTS
+from tradewind.compose.base import PARTS, by_model
 from tradewind.compose.facts import FLAGS
 from tradewind.compose.locales import data
 from tradewind.compose.template import SLOTS, Template, parse
@@ -67,6 +67,11 @@ class Library:
     def asked(self) -> Mapping[tuple[str, str], frozenset[str]]:
         """Facts and flags on which the choice depends, by channel and role."""
         return {key: frozenset().union(*(c.needs | c.without for c in pool)) for key, pool in self.by_role.items()}
+
+    @cached_property
+    def generated(self) -> frozenset[str]:
+        """Channels in which a component was written by a model; their texts may need room for a label."""
+        return frozenset(channel for one in self.components if by_model(one.id) for channel in one.channels)
 
     @cached_property
     def by_id(self) -> Mapping[str, Component]:

@@ -12,7 +12,7 @@ from tradewind.compose.locales import data
 from tradewind.compose.sms import plain, segments
 
 CONDITIONS = ("threshold", "cap", "deadline")
-AI_WRITTEN = "ai_written"  # flag of the facts: a model may write, or wrote
+AI_WRITTEN = "ai_written"  # flag of the facts: a model wrote some of the words
 LABELLED = {  # where the label stands; in an e-mail it is in the footer, and a host's script has its own
     "push": "body", "sms": "body", "inapp": "body", "reco": "line", "ad": "description", "coupon": "terms", "social": "body",
     "landing": "body",
@@ -95,21 +95,21 @@ class Room:
     measure: Callable[[str], int]
 
 
-def rooms(channel: str, facts: Facts) -> tuple[Room, ...]:
+def rooms(channel: str, facts: Facts, *, label: bool = False) -> tuple[Room, ...]:
     """Return the rooms to try, the tighter first: a text message of two parts, of four only when two cannot hold it.
 
-    Where a model may write (``AI_WRITTEN``), room is left for the label.
+    ``label``: leave room for the label of what a model wrote.
     """
     limits = data("limits")
-    label = f" {data('ai_label')['visible'][facts.locale]}" if AI_WRITTEN in facts.flags else ""
+    added = f" {data('ai_label')['visible'][facts.locale]}" if label else ""
     if channel == "sms":
         gsm = facts.locale != "zh-CN" and all(plain(fact.text) for fact in facts.narrow.facts.values())
         most = (limits["sms_segments"][level] * (153 if gsm else 67) for level in ("warn", "block"))
-        return tuple(Room({"body": units - _units(label)}, _units) for units in most)
+        return tuple(Room({"body": units - _units(added)}, _units) for units in most)
     free = ("body", "html", "link") if channel == "email" else ("link",)
     parts = {part: limit.get("warn", limit["block"]) for part, limit in limits[channel].items() if part not in free}
     if LABELLED.get(channel) in parts:
-        parts[LABELLED[channel]] -= width(label)
+        parts[LABELLED[channel]] -= width(added)
     return (Room(parts, width),)
 
 
