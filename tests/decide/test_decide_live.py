@@ -60,7 +60,7 @@ def everything() -> Request:
     allowed = pa.table(
         {"customer": WORLD.customers * 2, "channel": ["email"] * n + ["inapp"] * n, "granted": [True] * n + [False, True] * (n // 2)}
     )
-    request = replace(request, extra_orders={one.offer: 0.1 for one in OFFERS}, heard={"email": 1.3, "inapp": 0.6})
+    request = replace(request, extra_orders={one.offer: 0.3 for one in OFFERS}, heard={"email": 1.3, "inapp": 0.6})
     return replace(request, shortlist=listed.append_column("reasons", told), allowed=allowed, channels={"email": 3, "inapp": 0})
 
 
