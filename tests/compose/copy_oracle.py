@@ -166,7 +166,7 @@ def wrong(parts: Mapping[str, str], sources: Mapping[str, str], known: Mapping[s
 
     ``sources``: component id -> template text; ``names``: the catalogue's names as they may stand, by slot, whole or cut.
     """
-    shown = {part: unescape(re.sub(r"<head>.*?</head>|<[^<>]*>", " ", text, flags=re.DOTALL)) for part, text in parts.items()}
+    shown = {part: unescape(re.sub(r"<style>.*?</style>|<[^<>]*>", " ", text, flags=re.DOTALL)) for part, text in parts.items()}
     plain = "\n".join(text for part, text in shown.items() if part != "html")
     found = []
     for component, source in sources.items():
