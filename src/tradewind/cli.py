@@ -153,16 +153,12 @@ def decide(
     channel: Annotated[list[str] | None, typer.Option("--channel", help="Channels; all when left out. Repeatable.")] = None,
     window_days: Annotated[int, typer.Option("--window-days", help="Days in which outcomes count.")] = 14,
     as_of: AsOf = None,
-    curve: Annotated[
-        list[str] | None, typer.Option("--curve", help="Only say what this budget would cost and earn; commits nothing. Repeatable.")
-    ] = None,
+    curve: Annotated[list[str] | None, typer.Option("--curve", help="Only say what this budget would cost and earn. Repeatable.")] = None,
     png: Annotated[Path | None, typer.Option("--png", help="With --curve: draw it into this file.")] = None,
     limits: Annotated[Path | None, typer.Option("--limits", help="More limits than the budget (TOML; docs/decide.md).")] = None,
     policy: Annotated[str | None, typer.Option("--policy", help="Decide with this version of --policies again.")] = None,
     policies: Annotated[bool, typer.Option("--policies", help="Only list the versions.")] = False,
-    rollback: Annotated[
-        str | None, typer.Option("--rollback", help="Only make a version's models active again.", metavar="VERSION")
-    ] = None,
+    rollback: Annotated[str | None, typer.Option("--rollback", help="Only make a version's models active.", metavar="VERSION")] = None,
     customer: Annotated[str | None, typer.Option("--customer", help="Only what the newest plan decides for this one, live.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -173,6 +169,8 @@ def decide(
 
     if png is not None and not curve:
         raise InputError('--png draws the curve of --curve. Add for example --curve "500 CNY" --curve "2000 CNY".')
+    if curve and (limits or policy):
+        raise InputError("--curve knows no --limits and no --policy yet: it is the budget alone that changes. Leave them out.")
     if policies or rollback or customer:
         from tradewind.requested import shown
 
@@ -229,6 +227,8 @@ def compose(
     from tradewind.compose.pages import print_format
     from tradewind.measure.report import to_json, to_text
 
+    if sum(map(bool, (form, batch_out, words == "report", (words not in (None, "report")) or add or approve or retire or export))) > 1:
+        raise InputError("--format, --batch-out, --words report and changing words are separate tasks. Run them one by one.")
     with _open(shop) as opened:
         if batch_in is not None:
             loaded = opened.load_batch(batch_in)

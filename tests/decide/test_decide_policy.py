@@ -268,3 +268,8 @@ def test_an_offer_that_was_sent_before_is_expected_to_be_redeemed_as_often_as_it
     assert np.mean(costs[1][:20]) > 1.5 * np.mean(costs[1][20:])
     with pytest.raises(InputError, match="redeemed of ten"):
         decide(replace(asked, redeemed={"ten": 1.5}))
+
+
+def test_two_plans_that_explore_differently_are_two_plans() -> None:
+    plans = [decide(SMALL.request(explore=share)) for share in (0.1, 0.5)]
+    assert plans[0].plan_id != plans[1].plan_id

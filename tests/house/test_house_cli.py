@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import typer.main
 
 from tradewind.cli import app
@@ -86,6 +87,20 @@ def test_an_error_says_what_to_do_and_nothing_else(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "nowhere.parquet" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["decide", "--budget", "0", "--curve", "5 CNY", "--limits", "l.toml"], "--curve knows no --limits"),
+        (["compose", "--words", "report", "--add", "w.toml"], "separate tasks"),
+        (["compose", "--format", "ad", "--words", "wishes"], "separate tasks"),
+    ],
+)
+def test_flags_that_cannot_be_served_together_are_refused(tmp_path: Path, flags: list[str], message: str) -> None:
+    done = tradewind(*flags, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())
 
 
 def test_errors_for_machines_are_json(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from tradewind.types import micros
 
 __all__ = ["POLICY", "Caps", "Exposure", "Limits", "Request", "decide", "recompute"]
 
-POLICY = "posterior-sampling/1"
+POLICY = "posterior-sampling/2"
 _PRICING = 2_048  # customers on whom the price is searched; all of them correct it
 _DEAREST = 1e9
 _ROUNDS = 4
@@ -129,8 +129,9 @@ def fingerprint_of(request: Request, seen: Scene) -> str:
          one.eligible, sorted(one.audience) if one.audience is not None else None, one.campaign, dict(one.title)]
         for one in request.offers
     ]  # fmt: skip
-    names = ("budget", "currency", "salt", "seed", "holdout", "floor", "window_days", "margin", "zone", "budget_id", "size", "reserve_z")
-    settings = {name: getattr(request, name) for name in names} | {"channels": dict(request.channels), "limits": vars(request.limits)}
+    names = ("budget", "currency", "salt", "seed", "holdout", "floor", "explore", "window_days", "margin", "zone", "budget_id", "size")
+    settings = {name: getattr(request, name) for name in (*names, "reserve_z")}
+    settings |= {"channels": dict(request.channels), "limits": vars(request.limits)}
     if request.exposure is not None:
         settings["exposure"] = [request.exposure.column, dict(request.exposure.floors)]
     if request.caps:
