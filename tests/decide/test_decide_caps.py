@@ -31,6 +31,7 @@ BOTH = {
     "channels": {"email": 5, "sms": 8},
     "allowed": pa.table({"customer": WORLD.customers * 2, "channel": ["email"] * WORLD.n + ["sms"] * WORLD.n}),
     "model": learned(WORLD, [decide(WORLD.request())]),
+    "extra_orders": {"pick": 0.1, "ten": 0.1},  # so that there is a profit to limit
 }
 
 
@@ -80,6 +81,7 @@ def test_prices_use_what_there_is_and_beat_a_rule_of_thumb() -> None:
     assert tight
     assert all(one["expected"] + one["safety"] >= 0.9 * one["free"] for one in tight), "a price is paid for what is nearly used up"
     free = decide(WORLD.request(**BOTH))
+    assert free.meta["expected_profit"] > 0
     messages = sum(one["expected"] for one in plan.meta["caps"].values())
     nothing = np.array([chances[0] for chances in free.table["propensities"].to_pylist()])
     treated = np.array(free.table["variant"].to_pylist()) == "treat"
