@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from tradewind import asked
-from tradewind.errors import InputError, StateError, unknown
+from tradewind.doors import Doors
+from tradewind.errors import InputError, unknown
 from tradewind.types import Report, Section, utc
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tradewind.collect.report import CollectReport
-    from tradewind.compose._chat_batch import Loaded
     from tradewind.compose.compose import Composed
-    from tradewind.compose.desk import Words
     from tradewind.decide.curve import Curve
     from tradewind.decide.door import Door
     from tradewind.decide.plan import Plan
     from tradewind.decide.value import ValueModel
-    from tradewind.decide.versions import Policies
     from tradewind.deliver.channels.base import Channel
     from tradewind.deliver.deliver import Delivered
-    from tradewind.engine.home import Home
     from tradewind.learn.base import Recommender
     from tradewind.learn.sequences import Sequences
 
@@ -40,50 +36,11 @@ def _quiet(_share: float, _what: str) -> None:
     return
 
 
-class Shop:
+class Shop(Doors):
     """A shop's data, models, plans and messages at one address. Use it in a ``with`` block, or call :meth:`close`.
 
     ``now`` is the shop's clock, replaceable for replays and tests; every method also takes its time explicitly.
     """
-
-    def __init__(self, home: Home, *, now: Callable[[], datetime] | None = None) -> None:
-        self._home: Home | None = home
-        self.now = now or (lambda: datetime.now(UTC))
-
-    @classmethod
-    def open(cls, url: str | Path, *, create: bool = True, now: Callable[[], datetime] | None = None) -> Shop:
-        """Open the shop at ``url``: a folder, ``postgresql://...?root=FOLDER`` or ``spark:///FOLDER``.
-
-        Raises
-        ------
-        InputError, NotFound, StateError
-            The address is wrong, there is no shop and ``create`` is false, or its ledger cannot be used.
-        """
-        from tradewind.engine.home import Home
-
-        return cls(Home.open(url, create=create), now=now)
-
-    @property
-    def home(self) -> Home:
-        """The shop's folder, ledger and tables; raises StateError once the shop is closed."""
-        if self._home is None:
-            raise StateError("This shop is closed. Open it again with Shop.open, and work inside the with block.")
-        return self._home
-
-    def close(self) -> None:
-        """Let go of files and connections; safe to call twice."""
-        if self._home is not None:
-            self._home.close()
-            self._home = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return "Shop(closed)" if self._home is None else f"Shop({str(self._home.root)!r})"
 
     # -- collect ------------------------------------------------------------------------------------------------------
 
@@ -264,13 +221,6 @@ class Shop:
 
         return door(self.home, plan or self.plan(), visits=visits, now=self.now())
 
-    @property
-    def policies(self) -> Policies:
-        """The versions of the policy that made plans: list and roll back."""
-        from tradewind.decide.versions import Policies
-
-        return Policies(self.home)
-
     def curve(
         self,
         budgets: Sequence[str],
@@ -326,35 +276,6 @@ class Shop:
         moment = self.now() if at is None else utc(at, what="at")
         url = self.home.settings.url
         return compose(self.home, asked.is_plan(plan), locale=locale, now=moment, seed=seed, shop_url=url, writer=writer)
-
-    @property
-    def words(self) -> Words:
-        """The shop's words: add, approve, retire, ask for and export them (docs/copy_learning.md)."""
-        from tradewind.compose.desk import Words
-
-        return Words(self.home, now=self.now)
-
-    def copy_report(self, *, as_of: datetime | str | None = None) -> Report:
-        """Winners and losers among words, with intervals, and what choosing earned against the fixed template (docs/copy_learning.md)."""
-        from tradewind.compose.choosing import report_of
-
-        return report_of(self.home, as_of=asked.cut(self.home, as_of, now=self.now()))
-
-    def write_batch(self, plan: Plan, path: str | Path, *, locale: str | None = None, at: datetime | str | None = None) -> int:
-        """Write the questions that ``writer="chat"`` would ask for a plan as a batch file; return how many (docs/writers.md)."""
-        from tradewind.compose._chat_batch import Collector, export
-        from tradewind.compose.compose import compose
-
-        moment, url = self.now() if at is None else utc(at, what="at"), self.home.settings.url
-        collector = Collector.open(self.home, now=moment)
-        compose(self.home, asked.is_plan(plan), locale=locale, now=moment, shop_url=url, writer=collector, dry_run=True)
-        return export(collector, Path(path))
-
-    def load_batch(self, path: str | Path) -> Loaded:
-        """Read a provider's answers to such a file; ``compose(..., writer="chat")`` then draws from them."""
-        from tradewind.compose._chat_batch import load
-
-        return load(self.home, Path(path), now=self.now())
 
     def deliver(
         self,

@@ -1,0 +1,29 @@
+"""The verb `measure`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tradewind.commands.base import Json, PlanId, ShopUrl, Until, opened_shop, say, write
+
+
+def measure(
+    shop: ShopUrl = ".",
+    plan: PlanId = None,
+    as_of: Until = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What a plan earned against its holdout, how sure we are, and what to do next."""
+    from tradewind.measure.report import to_html, to_json, to_text
+
+    with opened_shop(shop) as opened:
+        report = opened.measure(opened.plan(plan), as_of=as_of)
+        if html is not None:
+            write(html, to_html(report))
+        opened.collect(report.outcomes)
+    say(json.loads(to_json(report)), to_text(report), as_json=as_json)

@@ -1,0 +1,106 @@
+"""An open shop: its home, its clock, and the doors to what lies beside the six verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from tradewind import asked
+from tradewind.errors import StateError
+from tradewind.types import Report, utc
+
+if TYPE_CHECKING:
+    from tradewind.compose._chat_batch import Loaded
+    from tradewind.compose.desk import Words
+    from tradewind.decide.plan import Plan
+    from tradewind.decide.versions import Policies
+    from tradewind.engine.home import Home
+
+
+class Doors:
+    """What every shop has: a home that is opened and closed, a clock, and small objects for its special tasks.
+
+    A door is a property that returns an object of one room; the object does the work, the door only knows where it is.
+    """
+
+    def __init__(self, home: Home, *, now: Callable[[], datetime] | None = None) -> None:
+        self._home: Home | None = home
+        self.now = now or (lambda: datetime.now(UTC))
+
+    @classmethod
+    def open(cls, url: str | Path, *, create: bool = True, now: Callable[[], datetime] | None = None) -> Self:
+        """Open the shop at ``url``: a folder, ``postgresql://...?root=FOLDER`` or ``spark:///FOLDER``.
+
+        Raises
+        ------
+        InputError, NotFound, StateError
+            The address is wrong, there is no shop and ``create`` is false, or its ledger cannot be used.
+        """
+        from tradewind.engine.home import Home
+
+        return cls(Home.open(url, create=create), now=now)
+
+    @property
+    def home(self) -> Home:
+        """The shop's folder, ledger and tables; raises StateError once the shop is closed."""
+        if self._home is None:
+            raise StateError("This shop is closed. Open it again with Shop.open, and work inside the with block.")
+        return self._home
+
+    def close(self) -> None:
+        """Let go of files and connections; safe to call twice."""
+        if self._home is not None:
+            self._home.close()
+            self._home = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return "Shop(closed)" if self._home is None else f"Shop({str(self._home.root)!r})"
+
+    # -- decide -------------------------------------------------------------------------------------------------------
+
+    @property
+    def policies(self) -> Policies:
+        """The versions of the policy that made plans: list and roll back."""
+        from tradewind.decide.versions import Policies
+
+        return Policies(self.home)
+
+    # -- compose ------------------------------------------------------------------------------------------------------
+
+    @property
+    def words(self) -> Words:
+        """The shop's words: add, approve, retire, ask for and export them (docs/copy_learning.md)."""
+        from tradewind.compose.desk import Words
+
+        return Words(self.home, now=self.now)
+
+    def copy_report(self, *, as_of: datetime | str | None = None) -> Report:
+        """Winners and losers among words, with intervals, and what choosing earned against the fixed template (docs/copy_learning.md)."""
+        from tradewind.compose.choosing import report_of
+
+        return report_of(self.home, as_of=asked.cut(self.home, as_of, now=self.now()))
+
+    def write_batch(self, plan: Plan, path: str | Path, *, locale: str | None = None, at: datetime | str | None = None) -> int:
+        """Write the questions that ``writer="chat"`` would ask for a plan as a batch file; return how many (docs/writers.md)."""
+        from tradewind.compose._chat_batch import Collector, export
+        from tradewind.compose.compose import compose
+
+        moment, url = self.now() if at is None else utc(at, what="at"), self.home.settings.url
+        collector = Collector.open(self.home, now=moment)
+        compose(self.home, asked.is_plan(plan), locale=locale, now=moment, shop_url=url, writer=collector, dry_run=True)
+        return export(collector, Path(path))
+
+    def load_batch(self, path: str | Path) -> Loaded:
+        """Read a provider's answers to such a file; ``compose(..., writer="chat")`` then draws from them."""
+        from tradewind.compose._chat_batch import load
+
+        return load(self.home, Path(path), now=self.now())
