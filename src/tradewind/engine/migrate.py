@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from tradewind.engine import books_campaigns, books_channels, books_deliver, books_people  # noqa: F401  their tables join the metadata
+from tradewind.engine import books_campaigns, books_channels, books_people, books_vault  # noqa: F401  their tables join the metadata
 from tradewind.engine.ledger import metadata
 from tradewind.errors import StateError
 
