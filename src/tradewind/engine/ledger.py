@@ -213,7 +213,9 @@ outbox = Table(
     Column("detail", Text),
     Column("provider_id", String(255)),
     Column("updated_at", BigInteger, nullable=False),
-    Index("outbox_due", "state", "next_at"),
+    Column("worth", BigInteger),  # expected profit in thousandths of a minor unit: who goes first where a cap is short
+    Column("category", String(64)),  # what caps may count together: the campaign of the offer
+    Index("outbox_due", "state", "channel", "next_at", "message_id"),
     Index("outbox_customer", "customer", "channel", "updated_at"),
     Index("outbox_plan", "plan_id", "state"),
 )
