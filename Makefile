@@ -35,7 +35,7 @@ test: install system  ## everything that CI runs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 bench: install  ## every benchmark in its quick form
 	@for file in bench/*.py; do case $$file in bench/_*) ;; *) echo "== $$file"; $(BIN)/python $$file --quick || exit 1;; esac; done

@@ -5,6 +5,7 @@ What a user's machine lacks is skipped with the reason; continuous integration m
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -28,6 +29,15 @@ def lacking(what: str) -> None:
     if CI:
         pytest.fail(f"{what}; continuous integration needs it")
     pytest.skip(what)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _salt() -> Iterator[None]:
+    """Every shop of a run has the same salt, so that a run can be repeated; TRADEWIND_TEST_SALT tries another."""
+    salt = hashlib.sha256(os.environ.get("TRADEWIND_TEST_SALT", "tradewind").encode()).hexdigest()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tradewind.engine.home.new_salt", lambda: salt[:32])
+        yield
 
 
 @pytest.fixture

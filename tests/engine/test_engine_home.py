@@ -12,10 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tradewind.engine.home import Home, locate
+from tradewind.engine.home import Home, locate, new_salt
 from tradewind.engine.settings import NAME
 from tradewind.errors import InputError, NotFound, StateError
 from tradewind.types import Event
+
+
+@pytest.fixture(autouse=True)
+def _own_salts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here every shop draws its salt, as it does for users; the other tests share one."""
+    monkeypatch.setattr("tradewind.engine.home.new_salt", new_salt)
 
 
 def test_a_new_shop_is_made_and_found_again(home_url: str) -> None:

@@ -168,6 +168,11 @@ def _prepare(root: Path, *, create: bool) -> None:
         raise InputError(f"Cannot write to {root}. Change its permissions or give another folder.")
 
 
+def new_salt() -> str:
+    """The salt of a new shop, 32 hexadecimal digits: nobody can foresee who will be in its holdouts."""
+    return secrets.token_hex(16)
+
+
 def _agreed(root: Path, ledger: Ledger) -> Settings:
     """The settings in the folder, made where there are none; folder and ledger must hold one salt."""
     with ledger.read() as conn:  # the usual case asks for no lock: who only looks does not wait for who writes
@@ -176,7 +181,7 @@ def _agreed(root: Path, ledger: Ledger) -> Settings:
         return settings
     with ledger.write() as conn:
         known = conn.execute(select(meta.c.value).where(meta.c.key == "salt")).scalar()
-        fresh = Settings(name=root.name or "shop", salt=known or secrets.token_hex(16))
+        fresh = Settings(name=root.name or "shop", salt=known or new_salt())
         settings = toml.load(root) if (root / toml.NAME).exists() else fresh.create(root)
         insert_new(conn, meta, [{"key": "salt", "value": settings.salt}])
     if known not in (None, settings.salt):
