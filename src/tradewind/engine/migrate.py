@@ -10,7 +10,7 @@ from tradewind.engine import books_campaigns, books_channels, books_deliver, boo
 from tradewind.engine.ledger import metadata
 from tradewind.errors import StateError
 
-HEAD = "0008"  # the newest file in migrations/versions; a test compares
+HEAD = "0009"  # the newest file in migrations/versions; a test compares
 SCRIPTS = Path(__file__).parent / "migrations"
 _KEY = 0x7261_6465  # of the PostgreSQL lock that lets one process migrate
 
