@@ -17,3 +17,10 @@ if [ ! -d .venv-vw ]; then
   "${PYTHON:-python3.11}" -m venv .venv-vw
   .venv-vw/bin/python -m pip install --quiet "vowpalwabbit==9.11.9" "numpy>=2"
 fi
+# The Open Bandit Pipeline, for bench/offpolicy.py: it declares Python below 3.11 and runs on it with the libraries of its day.
+if [ ! -d .venv-obp ]; then
+  "${PYTHON:-python3.11}" -m venv .venv-obp
+  .venv-obp/bin/python -m pip install --quiet "numpy==1.26.4" "scipy==1.11.4" "scikit-learn==1.3.2" "pandas==2.1.4" "matplotlib==3.8.4" \
+    "seaborn==0.13.2" "tqdm" "pyyaml" "torch==2.13.0"
+  .venv-obp/bin/python -m pip install --quiet --no-deps --ignore-requires-python "obp==0.5.7"
+fi
