@@ -1,9 +1,9 @@
 """What a way of wording would have earned, from the log of another: off-policy value with a doubly robust score, or a refusal.
 
 The action is the whole wording; its propensity is the logged product over roles, and that of the policy to be judged is the product of
-its own probabilities over what fitted then (:func:`likelihood`). ``stats.policy_value`` does the rest, with two arms per message: the
-wording that was sent, and "any other". What is predicted for a message without looking at its words is its segment's click rate on its
-channel among the other half of the log (cross-fitted). Where too few messages speak for the policy there is no interval.
+its own probabilities over what fitted then (:func:`likelihood`). ``stats.offpolicy`` does the rest. What is predicted for a message
+without looking at its words is its segment's click rate on its channel among the other half of the log (cross-fitted). Where too
+few messages speak for the policy there is no interval.
 
 When not to use: to compare policies that say much the same; their difference is better measured by a test. Nor for a policy that was
 learned from the very log that judges it: it is then judged too kindly.
@@ -12,6 +12,7 @@ learned from the very log that judges it: it is then judged too kindly.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,12 @@ from tradewind.compose.base import Chooser
 from tradewind.compose.policy import CopyPolicy
 from tradewind.compose.sent import Sent
 from tradewind.errors import InputError
-from tradewind.stats import policy_value
+from tradewind.stats.offpolicy import Judged, Match, Needs, judge
 from tradewind.types import Estimate
 
 Values = NDArray[np.float64]
 SUPPORT = 200.0  # effective sample size below which no interval is given
+ANY = Needs(0.0, 1.0, np.inf)  # the value is shown in any case; whether it has an interval is judged here
 
 
 def copy_value(rows: Sequence[Sent], policy: CopyPolicy | None, *, level: float = 0.95, support: float = SUPPORT) -> Estimate:
@@ -44,22 +46,15 @@ def copy_value(rows: Sequence[Sent], policy: CopyPolicy | None, *, level: float 
         )
     propensity = np.array([row.propensity for row in kept])
     mine = np.array([likelihood(row, _uniform if policy is None else policy.chooser(segment=row.segment, seen=row.seen)) for row in kept])
-    weight = mine / propensity
-    effective = float(weight.sum() ** 2 / max((weight**2).sum(), 1e-300))
     clicked = np.array([float(row.clicked) for row in kept])
     guess = guesses(kept, clicked)
-    arms = policy_value.scores(
-        clicked,
-        np.ones(len(kept), dtype=np.int64),
-        np.column_stack([1 - propensity, propensity]),
-        np.column_stack([guess, guess]),
-    )
-    found = policy_value.value(np.column_stack([1 - mine, mine]), arms, name="clicks per message", level=level)
-    note = f"effective sample size {effective:,.0f} of {len(kept):,}, largest weight {weight.max():,.1f}"
-    if effective < support:
-        why = f"too little support for an interval ({note}; {support:,.0f} needed): the log hardly ever says what this policy would say"
-        return Estimate(found.name, found.value, None, None, level, len(kept), note=why)
-    return Estimate(found.name, found.value, found.low, found.high, level, len(kept), note=note)
+    found = judge(Match(clicked, mine / propensity, guess, guess), "dr", level=level, needs=ANY, name="clicks per message")
+    assert isinstance(found, Judged)
+    if found.support.effective < support:
+        needed = f"{support:,.0f} needed"
+        why = f"too little support for an interval ({found.support}; {needed}): the log hardly ever says what this policy would say"
+        return replace(found.estimate, low=None, high=None, note=why)
+    return found.estimate
 
 
 def likelihood(row: Sent, chooser: Chooser | Callable[[str, Sequence[str]], Sequence[float]]) -> float:
