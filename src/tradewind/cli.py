@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import typer
 
-from tradewind.commands import collect, compose, decide, deliver, learn, measure, start
+from tradewind.commands import collect, compose, decide, deliver, feedback, learn, measure, start
 from tradewind.commands.base import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OTHER, EXIT_STATE, EXIT_TRANSIENT
 from tradewind.errors import InputError, Locked, StateError, TradewindError, Transient
 
@@ -35,6 +35,7 @@ for command in (
     decide.decide,
     compose.compose,
     deliver.deliver,
+    feedback.feedback,
     measure.measure,
     decide.explain,
     start.run,

@@ -54,6 +54,7 @@ SURFACE = {
         "--json",
     },
     "deliver": {"--shop", "--plan", "--dry-run", "--to", "--json"},
+    "feedback": {"--read", "--shop", "--json"},
     "measure": {"--shop", "--plan", "--as-of", "--html", "--json"},
     "explain": {"--shop", "--plan", "--json"},
     "run": {"--shop", "--mapping", "--budget", "--holdout", "--recommend", "--as-of", "--locale", "--seed", "--json"},

@@ -71,7 +71,7 @@ class File(Channel):
 
     def send(self, message: Message, *, address: str | None, at: datetime) -> Receipt:
         """Take one message; it is on the disk when :meth:`flush` has returned."""
-        filled = self.links.fill(message) if self.links else message
+        filled = self.links.fill(message, at=at) if self.links else message
         line = {"at": at.isoformat(), **json.loads(filled.to_json())}
         if self.addressed:
             line["address"] = address

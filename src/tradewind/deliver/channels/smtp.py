@@ -1,8 +1,9 @@
-"""E-mail over SMTP (RFC 5321): one connection, one message at a time, one-click unsubscribe (RFC 8058).
+"""E-mail over SMTP (RFC 5321): one connection, one message at a time, one-click unsubscribe (RFC 8058), signed (DKIM, RFC 6376).
 
 SMTP knows no idempotency key: a connection that breaks between the end of the text and the answer leaves nobody the wiser,
 and the message is reported as uncertain. Every answer before that point is certain.
-RFC 8058 also asks for a DKIM signature over the unsubscribe headers: the mail server that this channel talks to has to sign.
+RFC 8058 asks for a DKIM signature over the unsubscribe headers: this channel makes it when it has a key; without one, the mail
+server that it talks to has to sign.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from datetime import datetime
 from email.utils import getaddresses
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from tradewind.collect.vault import Vault
 from tradewind.deliver.channels import _mime
+from tradewind.deliver.channels._dkim import Dkim
+from tradewind.deliver.channels._settings import Section, secret, section
 from tradewind.deliver.channels.base import Channel, Uncertain, accepted
-from tradewind.deliver.links import Links, fill
+from tradewind.deliver.feedback_refs import Returns
+from tradewind.deliver.links import Links, links_base
 from tradewind.errors import InputError, StateError, Terminal, Transient
 from tradewind.types import Message, Receipt
 
@@ -70,13 +74,16 @@ class Server:
 class Smtp(Channel):
     """Send e-mail through ``server`` as ``sender``, for example ``"Harbour <news@harbour.example>"``.
 
-    ``links`` makes the unsubscribe link of every message. The connection is reused until the server ends it.
+    ``links`` makes the unsubscribe link of every message, ``returns`` the references that bounces come back with, ``dkim``
+    the signature. The connection is reused until the server ends it.
     """
 
-    def __init__(self, server: Server, *, sender: str, links: Links) -> None:
+    def __init__(self, server: Server, *, sender: str, links: Links, returns: Returns | None = None, dkim: Dkim | None = None) -> None:
         self.server = server
         self.sender = sender
         self.links = links
+        self.returns = returns
+        self.dkim = dkim
         self._smtp: smtplib.SMTP | None = None
 
     def __repr__(self) -> str:
@@ -84,16 +91,25 @@ class Smtp(Channel):
 
     @classmethod
     def configured(cls, home: Home, environment: Mapping[str, str]) -> Self:
-        """From ``TRADEWIND_SMTP`` (a URL, see :meth:`Server.parse`), ``TRADEWIND_SENDER`` and ``TRADEWIND_LINKS`` (https)."""
-        missing = [name for name in ("TRADEWIND_SMTP", "TRADEWIND_SENDER", "TRADEWIND_LINKS") if not environment.get(name)]
+        """From ``TRADEWIND_SMTP`` (a URL, see :meth:`Server.parse`), ``TRADEWIND_SENDER``, ``TRADEWIND_LINKS`` (https) and ``[smtp]``."""
+        table = section(home, "smtp") or Section("channels.toml, [smtp]", {})
+        given = {
+            "TRADEWIND_SMTP": _server(table, environment),
+            "TRADEWIND_SENDER": table.get("sender", str, environment.get("TRADEWIND_SENDER")),
+            "TRADEWIND_LINKS": environment.get("TRADEWIND_LINKS") or links_base(home),
+        }
+        missing = [name for name, value in given.items() if not value]
         if missing:
             raise InputError(
                 f"The channel smtp needs {', '.join(missing)} in the environment: "
                 'for example TRADEWIND_SMTP="smtp://user:password@mail.example:587", TRADEWIND_SENDER="Harbour <news@harbour.example>", '
                 'TRADEWIND_LINKS="https://harbour.example/t".'
             )
-        links = Links(environment["TRADEWIND_LINKS"], Vault(home).key("links"))
-        return cls(Server.parse(environment["TRADEWIND_SMTP"]), sender=environment["TRADEWIND_SENDER"], links=links)
+        sender, base = str(given["TRADEWIND_SENDER"]), str(given["TRADEWIND_LINKS"])
+        returns = Returns(Vault(home).key("returns"), table.get("returns", str, None))
+        dkim = _dkim(table.table("dkim"), home)
+        table.end()
+        return cls(Server.parse(str(given["TRADEWIND_SMTP"])), sender=sender, links=Links.of(home, base), returns=returns, dkim=dkim)
 
     @property
     def provider(self) -> str:
@@ -105,7 +121,7 @@ class Smtp(Channel):
         recipient = _mailbox(address)
         shown, sender = self._from
         data = _mime.stuffed(self._text(message, shown, sender, recipient, at))
-        smtp = self._ready(sender)
+        smtp = self._ready((self.returns and self.returns.sender(message.message_id)) or sender)
         self._certain(smtp, lambda: smtp.rcpt(recipient), at_risk="recipient")
         self._certain(smtp, lambda: smtp.docmd("DATA"), at_risk="text", good=354)
         try:
@@ -217,13 +233,17 @@ class Smtp(Channel):
         name, address = mailboxes[0] if len(mailboxes) == 1 else ("", None)
         try:
             found = _mailbox(address)
+            if self.dkim is not None and not f".{found.rpartition('@')[2]}".endswith(f".{self.dkim.domain}"):
+                raise InputError(
+                    f"Smtp: DKIM signs as {self.dkim.domain}, which is not the domain of the sender {self.sender!r}. DMARC needs it."
+                )
             return (f"{_mime.words(name) if not name.isascii() else _quoted(name)} <{found}>" if name else found), found
         except Terminal:
             raise InputError(f'Smtp: sender must be one mailbox such as "Harbour <news@harbour.example>"; got {self.sender!r}.') from None
 
     def _text(self, message: Message, shown: str, sender: str, recipient: str, at: datetime) -> bytes:
         url = self.links.unsubscribe(message)
-        parts = fill(message, url).parts
+        parts = self.links.fill(message, at=at).parts
         if "subject" not in parts or "body" not in parts:
             raise Terminal(f"an e-mail needs the parts subject and body; got {', '.join(sorted(parts))}")
         headers = (
@@ -231,12 +251,41 @@ class Smtp(Channel):
             ("To", recipient),
             ("Subject", _mime.words(parts["subject"])),
             ("Date", _mime.date(at)),
-            ("Message-ID", f"<{re.sub(r'[^A-Za-z0-9._-]', '-', message.message_id)}@{sender.rpartition('@')[2]}>"),
+            ("Message-ID", self._message_id(message.message_id, domain=sender.rpartition("@")[2])),
             ("Content-Language", message.locale),
             ("List-Unsubscribe", f"<{url}>"),
             ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
         )
-        return _mime.mail(headers, text=parts["body"], html=parts.get("html") or None, key=message.message_id)
+        whole = _mime.mail(headers, text=parts["body"], html=parts.get("html") or None, key=message.message_id)
+        return self.dkim.sign(whole, at=at) if self.dkim else whole
+
+    def _message_id(self, message_id: str, *, domain: str) -> str:
+        if self.returns is not None:
+            return self.returns.message_id(message_id, domain=domain)
+        return f"<{re.sub(r'[^A-Za-z0-9._-]', '-', message_id)}@{domain}>"
+
+
+def _server(table: Section, environment: Mapping[str, str]) -> str | None:
+    """The address of the mail server: the environment's, else the file's with its password from the environment."""
+    url: str | None = table.get("server", str, None)
+    name: str | None = table.get("password_env", str, None)
+    if environment.get("TRADEWIND_SMTP") or url is None:
+        return environment.get("TRADEWIND_SMTP")
+    parts = urlsplit(url)
+    if parts.password is not None:
+        raise InputError(f"{table.where}: server holds a password. Put it into an environment variable and name that in password_env.")
+    if name is None:
+        return url
+    word = quote(secret(environment, name, where=table.where), safe="")
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{word}@{parts.netloc.rpartition('@')[2]}"))
+
+
+def _dkim(table: Section | None, home: Home) -> Dkim | None:
+    if table is None:
+        return None
+    domain, selector, path = (table.get(name, str) for name in ("domain", "selector", "key"))
+    table.end()
+    return Dkim.read(home.root / path, domain=domain, selector=selector)
 
 
 def _mailbox(address: str | None) -> str:
