@@ -24,3 +24,8 @@ if [ ! -d .venv-obp ]; then
     "seaborn==0.13.2" "tqdm" "pyyaml" "torch==2.13.0"
   .venv-obp/bin/python -m pip install --quiet --no-deps --ignore-requires-python "obp==0.5.7"
 fi
+# statsforecast, for bench/demand.py.
+if [ ! -d .venv-statsforecast ]; then
+  "${PYTHON:-python3.11}" -m venv .venv-statsforecast
+  .venv-statsforecast/bin/python -m pip install --quiet "statsforecast==2.1.1"
+fi
