@@ -1,23 +1,24 @@
 """Who may be contacted where: an append-only ledger of consents, and suppressions that outlive the person's data.
 
 Consent is opt-in: nobody may be contacted without a grant. The latest entry counts; of two entries of one moment the
-withdrawal counts. A suppression belongs to an address, as its keyed hash, and beats every consent.
+withdrawal counts. A suppression belongs to an address, as its keyed hash, and beats every consent. ``consent_acts`` keeps who
+said what under which words; ``consent_desk`` is where people and programs speak.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, Select, and_, case, func, literal, select, tuple_
+from sqlalchemy import Connection, Select, and_, case, func, literal, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from tradewind import schema
+from tradewind.collect.consent_acts import WITHDRAWN, Act, append, enter
 from tradewind.collect.vault import DESTROYED, Pair
-from tradewind.engine import ledger
+from tradewind.engine import audit, ledger
 from tradewind.engine.ledger import insert_new
 from tradewind.types import micros
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tradewind.engine.home import Home
 
 CHUNK = 5_000  # rows per statement
+UNSUBSCRIBED = "unsubscribed"  # the one reason of a suppression that its owner can lift
 CURRENT = pa.schema([("customer", pa.string()), ("channel", pa.string()), ("granted", pa.bool_())])
 
 
@@ -43,32 +45,18 @@ class Consents:
         self._home = home
 
     def record(self, rows: pa.Table) -> Recorded:
-        """Append the rows of a ``schema.CONSENTS`` table; what is there already stays. Idempotent.
-
-        A withdrawal at the very moment of a recorded grant is entered one microsecond later, so that it counts.
-        """
+        """Append the rows of a ``schema.CONSENTS`` table; what is there already stays. Idempotent, in any order."""
         rows = schema.conform(rows, schema.CONSENTS)
         new = 0
         for batch in rows.to_batches(max_chunksize=CHUNK):
-            entries: dict[tuple[str, str, int], dict[str, Any]] = {}
-            for row in batch.to_pylist():
-                row["at"] = micros(row["at"])
-                key = (row["customer"], row["channel"], row["at"])
-                if key not in entries or not row["granted"]:
-                    entries[key] = row
             with self._home.ledger.write() as conn:
-                new += _append(conn, list(entries.values()))
+                new += enter(conn, [{**row, "at": micros(row["at"])} for row in batch.to_pylist()])
         return Recorded(new=new, known=rows.num_rows - new)
 
     def withdraw(self, customer: str, channel: str, *, source: str, at: datetime) -> None:
         """Record one withdrawal, and suppress the address when there is one: all who share it are spared."""
-        entry = {"customer": customer, "channel": channel, "granted": False, "at": micros(at), "source": source}
-        contact = ledger.contacts.c
         with self._home.ledger.write() as conn:
-            _append(conn, [entry])
-            query = select(contact.address_hash).where(contact.customer == customer, contact.channel == channel)
-            if (digest := conn.execute(query).scalar()) is not None:
-                _suppress(conn, digest, channel, "unsubscribed", at)
+            withdraw(conn, Act(customer, channel, WITHDRAWN, at, source), actor="policy:collect", now=at)
 
     def suppress(self, address_hash: str, channel: str, reason: str, at: datetime) -> None:
         """Never contact this address on this channel again; the first reason stays. ``Vault.hash`` makes the hash."""
@@ -126,17 +114,15 @@ def reason(customer: ColumnElement[str], channel: ColumnElement[str]) -> ColumnE
     )
 
 
-def _append(conn: Connection, entries: Sequence[dict[str, Any]]) -> int:
-    """Insert what is new; a withdrawal that collides with a grant moves on by a microsecond until it finds its place."""
-    new = 0
-    while entries:
-        new += insert_new(conn, ledger.consents, entries)
-        c = ledger.consents.c
-        wanted = {(row["customer"], row["channel"], row["at"]): row for row in entries if not row["granted"]}
-        if not wanted:
-            break
-        grants = select(c.customer, c.channel, c.at).where(tuple_(c.customer, c.channel, c.at).in_(list(wanted)), c.granted.is_(True))
-        entries = [{**wanted[tuple(row)], "at": row.at + 1} for row in conn.execute(grants)]
+def withdraw(conn: Connection, act: Act, *, actor: str, now: datetime) -> bool:
+    """Enter a withdrawal, suppress the address when there is one, and note it in the audit log; return whether it was new."""
+    new = append(conn, [act], now=now) > 0
+    contact = ledger.contacts.c
+    query = select(contact.address_hash).where(contact.customer == act.customer, contact.channel == act.channel)
+    if (digest := conn.execute(query).scalar()) is not None:
+        _suppress(conn, digest, act.channel, UNSUBSCRIBED, act.at)
+    if new:
+        audit.note(conn, actor, "consent.withdrawn", f"customer:{act.customer}", {"channel": act.channel}, at=now)
     return new
 
 
@@ -153,4 +139,4 @@ def _latest(as_of: datetime | None) -> Select[Any]:
     return query.where(~select(other.c.at).where(later).exists())
 
 
-__all__ = ["CURRENT", "Consents", "Pair", "Recorded", "reason"]
+__all__ = ["CURRENT", "UNSUBSCRIBED", "Consents", "Pair", "Recorded", "reason", "withdraw"]
