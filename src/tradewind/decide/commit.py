@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +38,10 @@ def message_id(decision_id: str, channel: str, *, step: int = 1) -> str:
     return digest("message", decision_id, step, channel)
 
 
-def commit(plan: Plan, home: Home, now: datetime) -> bool:
+def commit(plan: Plan, home: Home, now: datetime, *, also: Callable[[Connection], None] | None = None) -> bool:
     """Write the plan's files, then commit plan, budget, reservations and outbox rows ("planned") together.
+
+    ``also`` writes what shall be true if and only if the plan is, in the same transaction (which campaign made it).
 
     Committing the same plan again changes nothing and returns False. A crash before the transaction leaves at most files
     that nobody reads, and that the next commit of the same plan writes again.
@@ -77,6 +79,8 @@ def commit(plan: Plan, home: Home, now: datetime) -> bool:
         _hold(conn, plan)
         _promise(conn, plan, now=at)
         books.insert_new(conn, books.outbox, list(_messages(plan, at)))
+        if also is not None:
+            also(conn)
     return True
 
 
