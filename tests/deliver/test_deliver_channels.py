@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
+from deliver_http import Gateway
 from deliver_kit import KEY, START, Clock, message, people, queue, states
 
 from tradewind import plugins
@@ -33,15 +35,18 @@ class Listening(Controller):  # type: ignore[misc]
 
 
 @pytest.fixture
-def environment() -> Iterator[dict[str, str]]:
-    """What the channels of this package need: a mail server, a sender, an address for links."""
+def environment(home: Home) -> Iterator[dict[str, str]]:
+    """What the channels of this package need: a mail server, a sender, an address for links, a gateway and its secrets."""
     server = Listening(Sink(), hostname="127.0.0.1", port=0)
     server.start()
-    yield {
-        "TRADEWIND_SMTP": f"smtp+plain://127.0.0.1:{server.port}",
-        "TRADEWIND_SENDER": "news@harbour.example",
-        "TRADEWIND_LINKS": "https://harbour.example/t",
-    }
+    with Gateway() as gateway:
+        (home.root / "channels.toml").write_text(f'[webhook]\nurl = "{gateway.url()}"\nprivate = true\nsecret_env = ["HOOK"]\n')
+        yield {
+            "TRADEWIND_SMTP": f"smtp+plain://127.0.0.1:{server.port}",
+            "TRADEWIND_SENDER": "news@harbour.example",
+            "TRADEWIND_LINKS": "https://harbour.example/t",
+            "HOOK": "whsec_" + base64.b64encode(KEY).decode(),
+        }
     server.stop()
 
 
