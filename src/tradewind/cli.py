@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import typer
 
-from tradewind.commands import collect, compose, decide, deliver, feedback, learn, measure, start
+from tradewind.commands import collect, compose, decide, deliver, experiment, feedback, learn, measure, start
 from tradewind.commands.base import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OTHER, EXIT_STATE, EXIT_TRANSIENT
 from tradewind.errors import InputError, Locked, StateError, TradewindError, Transient
 
@@ -37,6 +37,7 @@ for command in (
     deliver.deliver,
     feedback.feedback,
     measure.measure,
+    experiment.experiment,
     decide.explain,
     start.run,
     start.demo,

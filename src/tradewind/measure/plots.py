@@ -36,6 +36,8 @@ def _svg(figure: Any, title: str) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Title": title})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
+    for name, colour in (("ink", INK), ("soft", SOFT), ("good", GOOD), ("bad", BAD), ("calm", CALM)):  # the page may have a dark side
+        text = text.replace(colour, f"var(--{name}, {colour})")
     return re.sub(r"<svg ", f'<svg role="img" aria-label="{title}" ', text, count=1)
 
 

@@ -13,6 +13,20 @@ from tradewind.types import NO_MINOR, Estimate, Report, Section
 SIMULATED = "Simulated: customers, behaviour and answers come from a simulation. Nothing here was earned by a real shop."
 
 
+class Told(Report):
+    """A report that prints itself: as text with ``print``, as a page in a notebook."""
+
+    def __str__(self) -> str:
+        return to_text(self)
+
+    def _repr_html_(self) -> str:
+        return to_html(self, whole=False)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        forms = {"text/plain": to_text(self), "text/markdown": to_markdown(self), "text/html": self._repr_html_()}
+        return {name: text for name, text in forms.items() if (not include or name in include) and name not in (exclude or ())}
+
+
 def units(currency: str) -> float:
     """Minor units in one unit of a currency: 100 for most, 1 for the yen."""
     return 1.0 if currency in NO_MINOR else 100.0
@@ -151,8 +165,8 @@ def to_json(report: Report) -> str:
     return json.dumps(body, ensure_ascii=False, indent=2, default=str)
 
 
-def to_html(report: Report) -> str:
-    """One HTML page without scripts and without any outside reference; every value is escaped."""
+def to_html(report: Report, *, whole: bool = True) -> str:
+    """One HTML page without scripts and without any outside reference; every value is escaped. ``whole`` False: a part of a page."""
     from jinja2 import Environment
     from markupsafe import Markup
 
@@ -168,5 +182,5 @@ def to_html(report: Report) -> str:
         }
         for section in report.sections
     ]
-    page: str = environment.from_string(source).render(report=report, sections=sections, simulated=SIMULATED)
+    page: str = environment.from_string(source).render(report=report, sections=sections, simulated=SIMULATED, whole=whole)
     return page

@@ -1,0 +1,143 @@
+"""Everything that an analysis of means needs, in one pass of the table engine: counts, means and covariances by arm and stratum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tradewind.errors import InputError
+from tradewind.stats.moments import Moments
+from tradewind.stats.quantiles import ranks
+
+Expr = Any
+Run = Callable[[Expr], pa.Table]
+Stratum = tuple[Any, ...]
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """One row per arm and stratum of complete units, and how many units were left out because a value was missing, by arm."""
+
+    columns: tuple[str, ...]
+    groups: Mapping[tuple[str, Stratum], Row]
+    missing: Mapping[str, int]
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of the arms, sorted."""
+        return tuple(sorted({arm for arm, _ in self.groups} | set(self.missing)))
+
+    @property
+    def strata(self) -> tuple[Stratum, ...]:
+        """The strata, sorted by their text."""
+        return tuple(sorted({stratum for _, stratum in self.groups}, key=repr))
+
+    def count(self, arm: str) -> int:
+        """Complete units of an arm."""
+        return int(sum(row["n"] for (name, _), row in self.groups.items() if name == arm))
+
+    def moments(self, arm: str, names: Sequence[str], strata: Sequence[Stratum]) -> list[Moments]:
+        """The moments of the columns ``names`` in an arm, one per stratum; a stratum without a unit of the arm has n = 0."""
+        found = []
+        for stratum in strata:
+            row = self.groups.get((arm, stratum))
+            k = len(names)
+            if row is None:
+                found.append(Moments(0, np.zeros(k), np.zeros((k, k))))
+                continue
+            mean = np.array([row[f"m_{self.columns.index(name)}"] for name in names])
+            cov = np.array([[row[_pair(self.columns.index(a), self.columns.index(b))] or 0.0 for b in names] for a in names])
+            found.append(Moments(int(row["n"]), mean, cov))
+        return found
+
+
+def _pair(i: int, j: int) -> str:
+    return f"c_{min(i, j)}_{max(i, j)}"
+
+
+def tally(table: Expr, run: Run, *, arm: str, pairs: Iterable[tuple[str, str]], strata: Sequence[str] = ()) -> Tally:
+    """Aggregate ``table`` (one row per unit) once; a second time where values are missing.
+
+    Parameters
+    ----------
+    run
+        Runs an Ibis expression and returns Arrow: ``Tables.to_arrow``, or the ``to_pyarrow`` of any Ibis backend.
+    pairs
+        Which columns are needed together; a column alone is a pair with itself.
+
+    Units with a missing value, or one that is not finite, in any needed column or stratum are left out of everything and counted.
+    """
+    wanted = sorted({(min(pair), max(pair)) for pair in pairs})
+    columns = tuple(sorted({name for pair in wanted for name in pair}))
+    whole = _sums(table, run, arm, columns, wanted, strata)
+    if all(_complete(row, len(columns), len(strata)) for row in whole):
+        return _tally(columns, whole, len(strata), {})
+    kept = _sums(table.filter(*(_known(table[name]) for name in (*columns, *strata))), run, arm, columns, wanted, strata)
+    missing: dict[str, int] = {}
+    for sign, rows in ((1, whole), (-1, kept)):
+        for row in rows:
+            if row["arm"] is not None:
+                missing[row["arm"]] = missing.get(row["arm"], 0) + sign * int(row["n"])
+    return _tally(columns, kept, len(strata), missing)
+
+
+def _sums(table: Expr, run: Run, arm: str, columns: Sequence[str], wanted: Sequence[tuple[str, str]], strata: Sequence[str]) -> list[Row]:
+    parts = {f"x{i}": table[name].cast("float64") for i, name in enumerate(columns)}
+    keys = {f"s{i}": table[name] for i, name in enumerate(strata)}
+    whole = {f"w{i}": table[name] for i, name in enumerate(columns) if table[name].type().is_integer()}  # their means are cheaper
+    rows = table.select(arm=table[arm], **keys, **parts, **whole)
+    sums: dict[str, Expr] = {"n": rows.count()}
+    for i in range(len(columns)):
+        column = rows[f"w{i}" if f"w{i}" in whole else f"x{i}"]
+        sums |= {f"m_{i}": column.mean(), f"k_{i}": column.count()}
+    for a, b in wanted:
+        i, j = columns.index(a), columns.index(b)
+        sums[_pair(i, j)] = rows[f"x{i}"].var(how="sample") if i == j else rows[f"x{i}"].cov(rows[f"x{j}"], how="sample")
+    found = run(rows.group_by("arm", *keys).aggregate(**sums))
+    for name in ("arm", *keys):  # as text, and only now: grouping a million texts is slow
+        found = found.set_column(found.schema.get_field_index(name), name, found[name].cast(pa.string()))
+    listed: list[Row] = found.to_pylist()
+    return listed
+
+
+def _complete(row: Row, columns: int, strata: int) -> bool:
+    """Whether no unit of the group lacks a value; one that is not finite spoils the mean."""
+    whole = all(row[f"k_{i}"] == row["n"] and math.isfinite(row[f"m_{i}"]) for i in range(columns))
+    return whole and all(row[f"s{i}"] is not None for i in range(strata))
+
+
+def _known(column: Expr) -> Expr:
+    if not column.type().is_floating():
+        return column.notnull()
+    return column.notnull() & ~column.isnan() & ~column.isinf()
+
+
+def _tally(columns: tuple[str, ...], rows: Sequence[Row], strata: int, missing: Mapping[str, int]) -> Tally:
+    groups = {(row["arm"], tuple(row[f"s{i}"] for i in range(strata))): row for row in rows if row["arm"] is not None}
+    return Tally(columns, groups, {arm: count for arm, count in missing.items() if count})
+
+
+def quantiles(
+    table: Expr, run: Run, *, arm: str, column: str, share: float, counts: Mapping[str, int], level: float
+) -> dict[str, tuple[float, float, float, bool]]:
+    """Per arm: the quantile, the bounds of its interval and whether there were enough units; one more pass, because ranks need counts."""
+    values = table.filter(table[column].notnull())
+    name = values[arm].cast("string")
+    asked = {}
+    for i, (each, n) in enumerate(counts.items()):
+        found = ranks(n, share, level=level)
+        for j, at in enumerate((share, (found.low - 1) / max(1, n - 1), (found.high - 1) / max(1, n - 1))):
+            asked[f"q{i}_{j}"] = values[column].cast("float64").quantile(at, where=name == each)
+    if not asked:
+        raise InputError("quantile: there is no arm with units.")
+    row = run(values.aggregate(**asked)).to_pylist()[0]
+    return {
+        each: (row[f"q{i}_0"], row[f"q{i}_1"], row[f"q{i}_2"], ranks(n, share, level=level).enough)
+        for i, (each, n) in enumerate(counts.items())
+    }

@@ -1,0 +1,116 @@
+"""What an experiment is: arms, metrics, and the columns in which they stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tradewind.errors import InputError
+from tradewind.params import Number, check
+from tradewind.stats.sequential import TUNED
+
+BROKEN = 0.001  # a p-value below this says that the split, or the data, are broken
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A mean of ``top`` per unit, a ratio of ``top`` to ``bottom``, or a quantile of ``top``.
+
+    ``guard``: the metric is a guard rail; a loss of up to this share of the control's mean is tolerated, more is not.
+    """
+
+    top: str
+    bottom: str | None = None
+    share: float | None = None  # of a quantile: .5 is the median
+    lower_is_better: bool = False
+    guard: float | None = None
+
+    @classmethod
+    def read(cls, text: str) -> Metric:
+        """Read ``"revenue"``, ``"orders/sessions"`` or ``"revenue@0.9"``; raises InputError for anything else."""
+        found = re.fullmatch(r"([^/@]+)(?:/([^/@]+)|@(0?\.\d+))?", text.strip())
+        if found is None:
+            raise InputError(
+                f'metric: "{text}" is none. Write a column, a ratio such as orders/sessions, or a quantile such as revenue@0.9.'
+            )
+        return cls(found[1].strip(), found[2] and found[2].strip(), float(found[3]) if found[3] else None)
+
+    @property
+    def name(self) -> str:
+        """How people call it, and how it was asked for."""
+        return self.top if self.bottom is None and self.share is None else f"{self.top}/{self.bottom}" if self.bottom else self.quantile
+
+    @property
+    def quantile(self) -> str:
+        """The name of a quantile metric."""
+        return f"{self.top}@{self.share:g}"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it reads."""
+        return (self.top,) if self.bottom is None else (self.top, self.bottom)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An experiment as it was asked for. Names are columns of the table; ``control`` and the keys of ``shares`` are arms.
+
+    ``unit``: who was assigned; rows of one unit are added up (left out: every row is a unit). ``once``: a unit should have one row;
+    exact copies are dropped and units with different rows left out. ``covariates`` were fixed before assignment, each a column or
+    a ratio ``a/b``. ``at`` is when the unit was assigned, ``outcome_at`` when the row's outcome happened. ``cluster``: households or
+    addresses within which units influence each other. ``tuned``: how many units are planned in two arms together; there the
+    always-valid intervals are tightest.
+    """
+
+    arm: str
+    control: str
+    metrics: tuple[Metric, ...]
+    unit: str | None = None
+    covariates: tuple[str, ...] = ()
+    strata: tuple[str, ...] = ()
+    shares: Mapping[str, float] = field(default_factory=dict)
+    once: bool = False
+    at: str | None = None
+    outcome_at: str | None = None
+    currency: str | None = None
+    cluster: str | None = None
+    level: float = 0.95
+    tuned: float = TUNED
+
+    def checked(self) -> Trial:
+        """Return itself when every value is allowed; raises InputError that says what is."""
+        check("experiment", {"level": self.level, "tuned": self.tuned}, {"level": Number(0.5, 0.9999), "tuned": Number(10, 1e12)})
+        if not self.metrics:
+            raise InputError("experiment: name at least one metric, for example --metric revenue.")
+        names = [metric.name for metric in self.metrics]
+        if len(set(names)) < len(names):
+            raise InputError(f"experiment: a metric is named twice: {', '.join(sorted({n for n in names if names.count(n) > 1}))}.")
+        for metric in self.metrics:
+            if metric.guard is not None:
+                check("experiment", {"guard": metric.guard}, {"guard": Number(0, 1)})
+        if self.once and self.unit is None:
+            raise InputError("experiment: --once needs --unit: without it every row is a unit of its own.")
+        if self.outcome_at is not None and self.at is None:
+            raise InputError("experiment: --outcome-at needs --at, the column that says when the unit was assigned.")
+        for name, share in self.shares.items():
+            check("experiment", {f"share {name}": share}, {f"share {name}": Number(0, 1e9)})
+        return self
+
+    @property
+    def sides(self) -> tuple[tuple[str, str | None], ...]:
+        """The covariates as (top, bottom)."""
+        pairs = [Metric.read(text) for text in self.covariates]
+        if any(pair.share is not None for pair in pairs):
+            raise InputError("experiment: a covariate is a column or a ratio of two columns, not a quantile.")
+        return tuple((pair.top, pair.bottom) for pair in pairs)
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """Columns that are added up within a unit."""
+        return tuple(dict.fromkeys(name for metric in self.metrics for name in metric.columns))
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Numeric columns that are facts of a unit, the same in each of its rows."""
+        return tuple(dict.fromkeys(name for pair in self.sides for name in pair if name))
