@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import select
 import socket
 import ssl
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deliver_http import Gateway, certificate, server_context
@@ -85,6 +87,7 @@ def test_answers_and_silence_are_classed(gateway: Gateway, answer: object, error
     with hook(gateway, timeout=0.6) as channel:
         with pytest.raises(error):
             send(channel)
+        channel.close()
         assert send(channel, "2") == "accepted"
 
 
@@ -97,7 +100,10 @@ def test_a_status_counts_even_when_the_body_is_cut(gateway: Gateway) -> None:
 def test_a_connection_that_was_closed_while_idle_is_replaced(gateway: Gateway) -> None:
     gateway.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]  # and closes without a word
     with hook(gateway) as channel:
-        for step in "123":
+        assert send(channel) == "accepted"
+        kept: Any = channel._client._connection
+        assert select.select([kept.sock.sock], [], [], 5)[0]  # the other side has closed it
+        for step in "23":
             assert send(channel, step) == "accepted"
     assert gateway.connections == 2
 
