@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import typer
 
-from tradewind.commands import collect, compose, decide, deliver, experiment, feedback, learn, measure, start
+from tradewind.commands import collect, compose, decide, deliver, experiment, explain, feedback, learn, measure, start
 from tradewind.commands.base import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OTHER, EXIT_STATE, EXIT_TRANSIENT
 from tradewind.errors import InputError, Locked, StateError, TradewindError, Transient
 
@@ -38,7 +38,7 @@ for command in (
     feedback.feedback,
     measure.measure,
     experiment.experiment,
-    decide.explain,
+    explain.explain,
     start.run,
     start.demo,
     start.doctor,

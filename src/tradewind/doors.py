@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -13,10 +13,13 @@ from tradewind.errors import StateError
 from tradewind.types import Report, utc
 
 if TYPE_CHECKING:
+    from tradewind.collect.consent_desk import Desk
     from tradewind.compose._chat_batch import Loaded
     from tradewind.compose.desk import Words
+    from tradewind.decide.campaign import Campaigns
     from tradewind.decide.plan import Plan
     from tradewind.decide.versions import Policies
+    from tradewind.decide.what_if import WhatIf
     from tradewind.engine.home import Home
 
 
@@ -65,6 +68,16 @@ class Doors:
     def __repr__(self) -> str:
         return "Shop(closed)" if self._home is None else f"Shop({str(self._home.root)!r})"
 
+    # -- collect ------------------------------------------------------------------------------------------------------
+
+    @property
+    def consents(self) -> Desk:
+        """Who may be contacted where and why: grant, withdraw, double opt-in, history (docs/consent.md)."""
+        from tradewind.collect.consent_desk import Desk
+        from tradewind.decide.law import fault
+
+        return Desk(self.home, now=self.now, fault=fault)
+
     # -- decide -------------------------------------------------------------------------------------------------------
 
     @property
@@ -73,6 +86,20 @@ class Doors:
         from tradewind.decide.versions import Policies
 
         return Policies(self.home)
+
+    def what_if(self, plan: Plan, customer: str, changes: Sequence[str]) -> WhatIf:
+        """What a customer would have got with ``changes`` such as ``["messages_30d=2"]`` or ``["without=email", "price=1.5"]``."""
+        from tradewind.requested import what_if
+
+        return what_if(self.home, asked.is_plan(plan), customer, asked.several(changes) or [], now=self.now())
+
+    @property
+    def campaigns(self) -> Campaigns:
+        """Campaigns from files: plan, approve, apply, watch, pause, finish (docs/campaigns.md)."""
+        from tradewind.decide.campaign import Campaigns
+        from tradewind.requested import request
+
+        return Campaigns(self.home, now=self.now, ask=request)
 
     # -- compose ------------------------------------------------------------------------------------------------------
 

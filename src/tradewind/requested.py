@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tradewind.decide.request import Request
     from tradewind.decide.value import ValueModel
     from tradewind.decide.versions import Policies
+    from tradewind.decide.what_if import WhatIf
     from tradewind.engine.home import Home
     from tradewind.types import Offer
 
@@ -184,11 +185,41 @@ def door(home: Home, plan: Plan, *, visits: int | None, now: datetime) -> Door:
     """What :meth:`tradewind.shop.Shop.live` gives."""
     from tradewind.decide.door import Door
 
+    return Door(home, _again(home, plan, now=now), plan, visits=visits)
+
+
+def _again(home: Home, plan: Plan, *, now: datetime) -> Request:
+    """The request of a committed plan, made once more."""
     version = plan.meta.get("policy_version")
     if version is None:
         raise StateError(f"Plan {plan.plan_id} names no policy version: it is of an older Tradewind. Decide again.")
-    again = replayed(home, version, as_of=str(plan.meta["as_of"]), now=now, progress=lambda _share, _what: None)
-    return Door(home, again, plan, visits=visits)
+    return replayed(home, version, as_of=str(plan.meta["as_of"]), now=now, progress=lambda _share, _what: None)
+
+
+def what_if(home: Home, plan: Plan, customer: str, changes: Sequence[str], *, now: datetime) -> WhatIf:
+    """What :meth:`tradewind.shop.Shop.what_if` gives.
+
+    Raises
+    ------
+    InputError
+        A change is not NAME=VALUE, or limits of contact are changed together with what the log alone answers.
+    """
+    from tradewind.decide.what_if import under, without
+
+    pairs = [change.partition("=")[::2] for change in changes]
+    names = [value for name, value in pairs if name == "without"]
+    numbers: dict[str, float] = {}
+    for name, value in pairs:
+        try:
+            numbers |= {} if name == "without" and value else {name: int(value) if value.lstrip("-").isdigit() else float(value)}
+        except ValueError:
+            raise InputError(f'what if: write a change as messages_30d=2, price=1.5 or without=email; got "{name}={value}".') from None
+    price = numbers.pop("price", None)
+    if not numbers:
+        return without(plan, customer, names=names, price=price)
+    if names or price is not None:
+        raise InputError("what if: change limits of contact alone, without a price or a name beside them; one constraint at a time.")
+    return under(home, _again(home, plan, now=now), plan, customer, numbers)
 
 
 def shown(policies: Policies, live: Callable[[], Door], *, rollback: str | None, customer: str | None) -> tuple[Any, str]:

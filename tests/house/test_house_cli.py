@@ -80,7 +80,7 @@ SURFACE = {
         "--markdown",
         "--json",
     },
-    "explain": {"--shop", "--plan", "--json"},
+    "explain": {"--shop", "--plan", "--reader", "--locale", "--what-if", "--json"},
     "run": {"--shop", "--mapping", "--budget", "--holdout", "--recommend", "--as-of", "--locale", "--seed", "--json"},
     "demo": {"--size", "--rounds", "--seed", "--json"},
     "doctor": {"--shop", "--json"},

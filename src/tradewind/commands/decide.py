@@ -1,4 +1,4 @@
-"""The verb `decide`, and `explain`."""
+"""The verb `decide`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tradewind.commands.base import AsOf, Json, PlanId, Seed, ShopUrl, opened_shop, progress_bar, say
+from tradewind.commands.base import AsOf, Json, Seed, ShopUrl, opened_shop, progress_bar, say
 from tradewind.errors import InputError
 
 
@@ -66,12 +66,3 @@ def decide(
             progress=progress,
         )
     say(plan.summary(), "\n".join([plan_text(plan), *text(plan.meta)]), as_json=as_json)
-
-
-def explain(
-    customer: Annotated[str, typer.Argument(help="Whose decision.")], shop: ShopUrl = ".", plan: PlanId = None, as_json: Json = False
-) -> None:
-    """Why did this customer get this? From the logged decision, never invented afterwards."""
-    with opened_shop(shop) as opened:
-        found = opened.plan(plan).explain(customer)
-    say(found.to_dict(), str(found), as_json=as_json)

@@ -1,4 +1,7 @@
-"""Why a customer got what: the decision read back in plain English. Everything is in the plan; nothing is computed anew."""
+"""Why a customer got what: the decision read back. Everything is in the plan; nothing is invented afterwards.
+
+Printed, it is everything in plain English; :meth:`Explanation.text` tells it to one reader, in English or Chinese.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tradewind.decide.eligibility import EXPLAIN
 from tradewind.types import NOTHING
@@ -52,10 +57,23 @@ class Explanation:
     send_at: datetime | None
     candidates: tuple[Candidate, ...]
     suppressed: dict[str, str]
+    at: datetime
+    policy: str
+    model: str
+    features: str
+    seed: int
+    titles: dict[str, dict[str, str]]  # of the offers among the candidates, by language
+    recomputed: bool  # whether log and seed give the propensities that were logged
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; times as ISO 8601."""
-        return asdict(self) | {"send_at": self.send_at.isoformat() if self.send_at else None}
+        return asdict(self) | {"at": self.at.isoformat(), "send_at": self.send_at.isoformat() if self.send_at else None}
+
+    def text(self, *, reader: str, locale: str = "en") -> str:
+        """The decision for one reader ("customer", "marketer", "auditor"), in "en" or "zh-CN"; raises NotFound for another."""
+        from tradewind.decide.readers import text
+
+        return text(self, reader=reader, locale=locale)
 
     def __str__(self) -> str:
         lines = [f"Customer {self.customer} in plan {self.plan_id}", self._verdict(), ""]
@@ -95,7 +113,12 @@ class Explanation:
 
 def explain(plan: Plan, customer: str) -> Explanation:
     """Read one decision of ``plan``; raises NotFound for a customer who is not in it."""
+    from tradewind.decide.plan import Plan as Table
+    from tradewind.decide.policy import recompute
+
     row = plan.row(customer)
+    again = recompute(Table(plan.table.slice(plan.rows[customer], 1), plan.meta))
+    offers = plan.meta["offers"]
     names = ("candidates", "propensities", "values", "sds", "costs", "scores", "reasons")
     found = (
         Candidate(action, propensity, value, sd, cost, score, tuple(json.loads(reasons)))
@@ -114,6 +137,13 @@ def explain(plan: Plan, customer: str) -> Explanation:
         send_at=row["send_at"],
         candidates=tuple(found),
         suppressed=json.loads(row["suppressed"]),
+        at=row["at"],
+        policy=row["policy"],
+        model=row["model"],
+        features=row["features"],
+        seed=row["seed"],
+        titles={name: dict(offers[name]["title"]) for key in row["candidates"] if (name := key.split("|")[0]) in offers},
+        recomputed=bool(np.array_equal(again, row["propensities"])),
     )
 
 
