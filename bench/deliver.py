@@ -45,7 +45,7 @@ Vault(home).put(pa.table(points, schema=schema.CONTACTS))
 vaulted = time.perf_counter() - start
 columns = {"customer": names, "channel": ["email"] * size, "granted": [True] * size, "at": [at] * size, "source": ["bench"] * size}
 Consents(home).record(pa.table(columns, schema=schema.CONSENTS))
-rules.save(home, Rules(window=window))
+rules.save(home, Rules(window=window, quiet=()))
 words, link = "Words of a usual length. ", "{{unsubscribe_url}}"
 parts = {"subject": "Three new teas for you", "body": words * 20 + link, "html": f'<p>{words * 30}<a href="{link}">stop</a></p>'}
 def row(name):

@@ -23,7 +23,7 @@ def storm(url: str, folder: Path, *, size: int, kills: int, idempotent: bool, wo
     """Prepare a shop, let the storm over it, and check the promises."""
     names = [f"c{number}" for number in range(size)]
     with Home.open(url) as home:
-        rules.save(home, Rules(lease_seconds=0.3, backoff_seconds=0.0, attempts=50, batch=20, window=window, breaker=1000))
+        rules.save(home, Rules(lease_seconds=0.3, backoff_seconds=0.0, attempts=50, batch=20, window=window, breaker=1000, quiet=()))
         people(home, names)
         consent(home, names[::10], at=START, granted=False)
         ids = dict(zip(names, queue(home, [message(name, send_at=START) for name in names]), strict=True))

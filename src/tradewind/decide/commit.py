@@ -223,10 +223,10 @@ def chosen(plan: Plan) -> pa.Table:
 
 def _messages(plan: Plan, now: int) -> Iterator[dict[str, Any]]:
     """An outbox row per treated decision that is not "nothing"."""
-    ends = {name: offer["ends_at"] for name, offer in plan.meta["offers"].items()}
-    for row in chosen(plan).select(["decision_id", "customer", "channel", "offer", "send_at"]).to_pylist():
+    offers = plan.meta["offers"]
+    for row in chosen(plan).select(["decision_id", "customer", "channel", "offer", "send_at", "value", "cost"]).to_pylist():
         send_at = micros(row["send_at"])
-        expires = ends[row["offer"]]
+        expires = offers[row["offer"]]["ends_at"]
         yield {
             "message_id": message_id(row["decision_id"], row["channel"]),
             "decision_id": row["decision_id"],
@@ -241,6 +241,8 @@ def _messages(plan: Plan, now: int) -> Iterator[dict[str, Any]]:
             "next_at": send_at,
             "fence": 0,
             "updated_at": now,
+            "worth": round(1000 * (row["value"] - row["cost"])),
+            "category": (offers[row["offer"]].get("campaign") or "")[:64] or None,
         }
 
 

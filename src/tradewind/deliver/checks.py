@@ -1,4 +1,4 @@
-"""The last look before a message leaves: consent, suppression, time, expiry and cap, in the transaction that hands it off."""
+"""The last look before a message leaves: consent, suppression, time, expiry, quiet hours and caps, in the transaction that hands it off."""
 
 from __future__ import annotations
 
@@ -8,25 +8,21 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, or_, select, text, tuple_, update
+from sqlalchemy import Connection, Select, bindparam, select, text, tuple_, update
 
 from tradewind.collect.consent import reason
 from tradewind.compose.material import catalogue
-from tradewind.deliver.outbox import KEYED, NEVER, Row
+from tradewind.deliver.caps import Near, Placed, Waiting, near, place, rank, yields
+from tradewind.deliver.outbox import NEVER, Row, remember
+from tradewind.deliver.quiet import Hours, hours
 from tradewind.deliver.rules import Rules
 from tradewind.engine.ledger import outbox
 from tradewind.errors import InputError
 from tradewind.types import Message, micros, utc
 
-COUNTED = ("accepted", "handing_off", "unknown")  # what may have reached the person counts against the cap
 c = outbox.c
 
 # Statements are built once: at one message per transaction, building them would cost more than running them.
-_REACHED = select(c.customer, c.channel, c.message_id, c.updated_at).where(
-    tuple_(c.customer, c.channel).in_(bindparam("pairs", expanding=True)),
-    c.updated_at > bindparam("since"),
-    or_(c.state.in_(COUNTED), and_(c.state.in_(("ready", "leased")), c.detail.startswith(KEYED))),
-)
 _MARK = (
     update(outbox)
     .where(c.message_id.in_(bindparam("names", expanding=True)))
@@ -61,6 +57,7 @@ class Case:
     message: Message | None
     at: int  # the moment that counts
     address: str | None = field(default=None, repr=False)
+    until: int | None = None  # not sent at or after this moment
 
 
 def read(row: Row) -> Message | None:
@@ -73,7 +70,7 @@ def read(row: Row) -> Message | None:
     return message if ours == (row.message_id, row.customer, row.channel, row.plan_id) else None
 
 
-Reached = dict[tuple[str, str], list[tuple[str, int]]]  # (customer, channel) -> messages that may have arrived, and when
+Reached = dict[str, list[Placed]]  # customer -> messages that may have arrived, and when
 
 
 def judge(
@@ -85,39 +82,48 @@ def judge(
     """
     mine = [(case.row.message_id, case.row.fence) for case in cases]
     stops = {row.message_id: row.stop for row in conn.execute(_ours(locked=planned is None), {"mine": mine})}
-    seen = _seen(conn, cases, since=min(case.at for case in cases) - rules.cap_window)
+    moments = [case.at for case in cases]
+    around = near(conn, {case.row.customer for case in cases}, rules=rules, at=max(moments), first=min(moments))
     mark = catalogue(conn)
     verdicts: dict[str, Verdict] = {}
-    for case in cases:
+    for case in sorted(cases, key=lambda case: _waiting(case).rank):
         row = case.row
         if row.message_id not in stops:
             continue  # cancelled, or another worker's by now
-        pair = (row.customer, row.channel)
+        here = around[row.customer]
+        if planned is not None:
+            here = Near([*here.taken, *planned.get(row.customer, [])], here.waiting)
         verdict = _judge(case, stops[row.message_id], mark, no_address=row.channel in addressed and case.address is None)
         if verdict is GO:
-            others = seen[pair] + (planned or {}).get(pair, [])
-            verdict = _cap(case, [moment for name, moment in others if name != row.message_id], rules)
+            verdict = _timely(conn, case, here, rules)
         if verdict is GO:
-            (seen if planned is None else planned).setdefault(pair, []).append((row.message_id, case.at))
+            (around[row.customer].taken if planned is None else planned.setdefault(row.customer, [])).append(_waiting(case).placed(case.at))
+        around[row.customer].waiting = [other for other in here.waiting if other.message_id != row.message_id]
         verdicts[row.message_id] = verdict
     return verdicts
 
 
 def hold_caps(conn: Connection, cases: Sequence[Case]) -> None:
-    """On PostgreSQL, let nobody else judge these customers until the transaction ends: counts stay exact.
+    """On PostgreSQL, let nobody else judge these customers, on any channel, until the transaction ends: counts stay exact.
 
     SQLite has one writer at a time anyway.
     """
     if conn.dialect.name != "postgresql":
         return
-    pairs = {f"{len(case.row.customer)}|{case.row.customer}|{case.row.channel}" for case in cases}
-    digests = {hashlib.sha256(pair.encode()).digest()[:8] for pair in pairs}
+    digests = {hashlib.sha256(case.row.customer.encode()).digest()[:8] for case in cases}
     numbers = sorted(int.from_bytes(digest, "big", signed=True) for digest in digests)  # one order for all: no deadlock
     conn.execute(text("SELECT pg_advisory_xact_lock(n) FROM unnest(CAST(:numbers AS bigint[])) AS n"), {"numbers": numbers})
 
 
 def hand_off(
-    conn: Connection, cases: Sequence[Case], *, until: int, mark: str | None, rules: Rules, addressed: Collection[str]
+    conn: Connection,
+    cases: Sequence[Case],
+    *,
+    until: int,
+    mark: str | None,
+    rules: Rules,
+    addressed: Collection[str],
+    actor: str = "worker",
 ) -> dict[str, Verdict]:
     """Judge leased rows and write the verdicts, by message id.
 
@@ -141,6 +147,8 @@ def hand_off(
         verdict = verdicts.get(case.row.message_id, GO)
         if verdict is not GO:
             _keep_back(conn, case, verdict)
+    ended = [(case, verdicts[case.row.message_id]) for case in cases if case.row.message_id in verdicts]
+    remember(conn, [(case.row, v.state, case.at, v.reason) for case, v in ended if v is not GO and v.state != "ready"], actor=actor)
     return verdicts
 
 
@@ -167,23 +175,38 @@ def _stale(message: Message, at: int, mark: str) -> bool:
     return message.headers.get("catalogue", mark) != mark or (fresh_until is not None and micros(utc(fresh_until)) <= at)
 
 
-def _cap(case: Case, seen: Sequence[int], rules: Rules) -> Verdict:
-    inside = sorted(moment for moment in seen if moment > case.at - rules.cap_window)
-    if len(inside) < rules.cap:
+def _timely(conn: Connection, case: Case, here: Near, rules: Rules) -> Verdict:
+    """Whether this is a moment for the message: outside the quiet hours, inside the caps, and not better used for another one."""
+    one, own = _waiting(case), hours_of(case, rules)
+    moment = place(one, here.taken, at=case.at, rules=rules, hours=own)
+    why = "quiet" if own.opens(case.at) != case.at else "cap"
+    if moment is None:
+        return Verdict("suppressed", why)
+    if moment > case.at:
+        return Verdict("ready", why, moment)
+    others = {other.channel: hours_of(case, rules, channel=other.channel) for other in here.waiting}
+    again = yields(conn, one, here, at=case.at, rules=rules, hours=own, others=others)
+    if again is None:
         return GO
-    free = inside[len(inside) - rules.cap] + rules.cap_window
-    if case.row.expires_at is not None and case.row.expires_at <= free:
-        return Verdict("suppressed", "cap")
-    return Verdict("ready", "cap", free)
+    return Verdict("ready", "cap", again) if again > case.at else Verdict("suppressed", "cap")
 
 
-def _seen(conn: Connection, cases: Sequence[Case], *, since: int) -> Reached:
-    """Which messages may have reached these customers on these channels and when, by customer and channel."""
-    pairs = {(case.row.customer, case.row.channel) for case in cases}
-    seen: Reached = {pair: [] for pair in pairs}
-    for row in conn.execute(_REACHED, {"pairs": sorted(pairs), "since": since}):
-        seen[row.customer, row.channel].append((row.message_id, row.updated_at))
-    return seen
+def hours_of(case: Case, rules: Rules, *, channel: str | None = None) -> Hours:
+    """When the customer of a case may be reached, on its own channel or on another one."""
+    about = case.message.headers if case.message is not None else {}
+    return hours(rules, channel or case.row.channel, zone_name=about.get("zone"), country=about.get("country"))
+
+
+def deadline(case: Case, rules: Rules, *, until: int) -> int:
+    """Until when (microseconds, exclusive) a message that may go now may still be sent: lease, expiry, the next quiet hours."""
+    closes = hours_of(case, rules).closes(case.at)
+    return min(until, closes, until if case.row.expires_at is None else case.row.expires_at)
+
+
+def _waiting(case: Case) -> Waiting:
+    row = case.row
+    order = rank(row.worth, row.send_at, row.message_id)
+    return Waiting(row.message_id, row.channel, row.category, row.send_at, row.expires_at, order)
 
 
 def _keep_back(conn: Connection, case: Case, verdict: Verdict) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -77,13 +77,16 @@ def deliver(
     dry_run: bool = False,
     owner: str = "deliver",
     progress: Progress | None = None,
+    step: Callable[[str], None] | None = None,
 ) -> Delivered:
     """Hand off the messages that are ready and due, of one plan or of all, and return what became of them.
 
     ``channels`` maps channel names (``schema.Channel``) to senders; one sender alone takes all. At most ``limit`` messages
     reach a provider. The rules of the shop (cap, attempts, leases) come from ``rules.load``. Run it again until nothing is
     left: what was refused for now or is not due yet stays in the queue. A killed run loses nothing: the next one takes up
-    what it left. A dry run judges every ready message as of its own ``send_at`` and writes nothing: what would leave is in
+    what it left. ``step`` is called with the name of every boundary that a kill could hit (``worker.STEPS``): for tests that kill
+    there. Where a provider has a rate, the run waits for it, as long as ``now`` moves on. A dry run judges every ready message
+    as of its own ``send_at`` and writes nothing: what would leave is in
     ``Delivered.outbox`` (the ``Outbox`` given as ``channels``, or a new one).
 
     Raises
@@ -101,12 +104,13 @@ def deliver(
     if plan_id is not None:
         _known(home, plan_id)
     shop_rules = rules.load(home)
+    shop_rules = shop_rules if shop_rules.zones else replace(shop_rules, zones=(home.settings.zone,))
     if dry_run:
         sink = channels if isinstance(channels, Outbox) else Outbox()
         tally = _preview(home, plan_id, named, sink, now=micros(now()), shop_rules=shop_rules, limit=limit)
     else:
         sink = None
-        tally = Worker(home, named, now, shop_rules, owner, plan_id, limit, progress).run()
+        tally = Worker(home, named, now, shop_rules, owner, plan_id, limit, progress, step or (lambda _name: None)).run()
     return Delivered(
         counts=dict(sorted(tally.counts.items())),
         reasons=dict(sorted(tally.reasons.items())),
@@ -163,7 +167,7 @@ def _preview(
     """Judge every ready message as of its send time, without a write; what passes goes to ``sink``."""
     vault, tally, last = Vault(home), Tally(), ""
     addressed = {name for name, channel in named.items() if channel.addressed}
-    planned: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    planned: checks.Reached = {}
     query = select(*columns()).where(c.state == "ready", c.channel.in_(sorted(named))).order_by(c.message_id).limit(PAGE)
     if plan_id is not None:
         query = query.where(c.plan_id == plan_id)

@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, and_, bindparam, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from tradewind.engine.ledger import outbox
+from tradewind.engine.books_deliver import history
+from tradewind.engine.ledger import insert_new, outbox
 from tradewind.errors import NotFound, StateError
 from tradewind.types import micros
 
@@ -43,6 +44,11 @@ _SETTLE = (
     update(outbox)
     .where(c.message_id == bindparam("of_id"), c.fence == bindparam("of_fence"), or_(c.state == "handing_off", c.state == "unknown"))
     .values(lease_owner=None, lease_until=None)
+)
+_RELEASE = (
+    update(outbox)
+    .where(c.message_id == bindparam("of_id"), c.fence == bindparam("of_fence"), c.state == "leased")
+    .values(state="ready", lease_owner=None, lease_until=None, updated_at=bindparam("at"))
 )
 
 
@@ -61,6 +67,8 @@ class Row:
     next_at: int
     detail: str | None
     message: str | None
+    worth: int | None = None
+    category: str | None = None
 
     @property
     def doubtful(self) -> bool:
@@ -104,32 +112,39 @@ def claim(conn: Connection, where: ColumnElement[bool], *, owner: str, now: int,
 
 def release(conn: Connection, rows: Sequence[Row], *, now: int) -> None:
     """Give leased rows back untouched; those that somebody else owns by now stay with them."""
-    for row in rows:
-        mine = and_(c.message_id == row.message_id, c.fence == row.fence, c.state == "leased")
-        conn.execute(update(outbox).where(mine).values(state="ready", lease_owner=None, lease_until=None, updated_at=now))
+    if rows:
+        conn.execute(_RELEASE, [{"of_id": row.message_id, "of_fence": row.fence, "at": now} for row in rows])
 
 
-def recover(conn: Connection, providers: Mapping[str, str | None], *, now: int, alone: bool) -> Counter[str]:
+def recover(conn: Connection, providers: Mapping[str, str | None], *, now: int, alone: bool, longest: int = NEVER) -> Counter[str]:
     """Take up what dead workers left on some channels: leases that ended, or all of them when this worker is ``alone``.
+
+    A lease that ends more than ``longest`` microseconds from now was given before the clock was set back; it has ended, too.
 
     ``providers`` names the provider of each channel that honours message ids, None for the others. A row that was being
     handed off to that very provider becomes ready again. Any other becomes unknown, and keeps its fence, so that a worker
     that was only slow may still settle it.
     """
-    over = and_(c.channel.in_(sorted(providers)), c.lease_until.is_not(None) if alone else c.lease_until <= now)
+    ended = c.lease_until.is_not(None) if alone else or_(c.lease_until <= now, c.lease_until > now + longest)
+    over = and_(c.channel.in_(sorted(providers)), ended)
     free = {"state": "ready", "lease_owner": None, "lease_until": None, "updated_at": now}
     done = Counter(leases=conn.execute(update(outbox).where(c.state == "leased", over).values(free)).rowcount)
     for channel, provider in providers.items():
         if provider is not None:
             again = and_(c.state == "handing_off", c.channel == channel, c.detail == KEYED + provider, over)
             done["retried"] += conn.execute(update(outbox).where(again).values(**free, next_at=now)).rowcount
-    unsure = {**free, "state": "unknown", "detail": "the worker ended during the hand-off", "next_at": NEVER}
-    done["unknown"] += conn.execute(update(outbox).where(c.state == "handing_off", over).values(unsure)).rowcount
+    why = "the worker ended during the hand-off"
+    unsure = {**free, "state": "unknown", "detail": why, "next_at": NEVER}
+    lost = conn.execute(update(outbox).where(c.state == "handing_off", over).values(unsure).returning(*columns())).all()
+    remember(conn, [(Row(*row), "unknown", now, why) for row in lost], actor="recovery")
+    done["unknown"] += len(lost)
     return done
 
 
-def settle(conn: Connection, outcomes: Sequence[Outcome]) -> int:
+def settle(conn: Connection, outcomes: Sequence[Outcome], *, actor: str = "worker") -> int:
     """Write what became of hand-offs; returns how many rows were still this worker's to write."""
+    told = [each for each in outcomes if each.spent and (each.state != "accepted" or each.row.attempts)]
+    remember(conn, [(each.row, each.state, each.at, each.detail) for each in told], actor=actor)
     values = [
         {
             "of_id": outcome.row.message_id,
@@ -144,6 +159,16 @@ def settle(conn: Connection, outcomes: Sequence[Outcome]) -> int:
         for outcome in outcomes
     ]
     return conn.execute(_SETTLE, values).rowcount if values else 0
+
+
+def remember(conn: Connection, steps: Sequence[tuple[Row, str, int, str | None]], *, actor: str) -> None:
+    """Enter into the history what the rows themselves will forget: (row, the state that it entered, when, why)."""
+    if steps:
+        values = [
+            {"message_id": row.message_id, "step": row.fence, "at": at, "state": state, "detail": detail, "actor": actor}
+            for row, state, at, detail in steps
+        ]
+        insert_new(conn, history, values)
 
 
 # -- what an operator does --------------------------------------------------------------------------------------------
@@ -177,7 +202,8 @@ def resolve(home: Home, message_id: str, *, accepted: bool, now: datetime, provi
     Raises NotFound or StateError like :func:`replay`.
     """
     change = {"state": "accepted", "next_at": 0} if accepted else {"state": "failed", "next_at": NEVER}
-    change |= {"detail": "reconciled by an operator", "provider_id": provider_id}
+    # When it may have arrived stays what it was: the caps count from then.
+    change |= {"detail": "reconciled by an operator", "provider_id": provider_id, "updated_at": c.updated_at}
     _change(home, message_id, ("unknown",), change, now=now)
 
 
@@ -202,7 +228,9 @@ def _state(home: Home, message_id: str) -> str:
 def _change(home: Home, message_id: str, states: tuple[str, ...], change: dict[str, Any], *, now: datetime) -> None:
     with home.ledger.write() as conn:
         # The fence moves on, so that nothing a slow worker still has to say about the old hand-off is heard.
-        values = {**change, "fence": c.fence + 1, "updated_at": micros(now)}
-        moved = conn.execute(update(outbox).where(c.message_id == message_id, c.state.in_(states)).values(values)).rowcount
+        values = {"updated_at": micros(now), **change, "fence": c.fence + 1}
+        where = and_(c.message_id == message_id, c.state.in_(states))
+        moved = conn.execute(update(outbox).where(where).values(values).returning(*columns())).all()
+        remember(conn, [(Row(*row), change["state"], micros(now), change["detail"]) for row in moved], actor="operator")
     if not moved:
         raise StateError(f'Message "{message_id}" is {_state(home, message_id)}; this needs {" or ".join(states)}.')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tradewind.deliver.channels.base import Channel, Uncertain
@@ -16,12 +16,23 @@ from tradewind.types import micros
 
 @dataclass
 class Sender:
-    """Hands groups of marked messages to one channel. ``misses`` counts its transient failures in a row."""
+    """Hands groups of marked messages to one channel. ``misses`` counts its transient failures in a row.
+
+    ``heard``: whether the provider gave any certain answer since :meth:`news` was last asked.
+    """
 
     channel: Channel
     rules: Rules
     now: Callable[[], datetime]
     misses: int = 0
+    heard: bool = False
+    _told: int = 0
+
+    def news(self) -> tuple[bool, int]:
+        """Whether the provider answered since the last call, and its transient failures since then or since that answer."""
+        found = self.heard, self.misses if self.heard else self.misses - self._told
+        self.heard, self._told = False, self.misses
+        return found
 
     @property
     def broken(self) -> bool:
@@ -40,9 +51,10 @@ class Sender:
         """
         outcomes: list[Outcome] = []
         fault: BaseException | None = None
+        before = self.misses, self.heard
         for case in cases:
             now = self.now()
-            if fault is not None or self.broken or micros(now) >= until:
+            if fault is not None or self.broken or micros(now) >= (until if case.until is None else min(until, case.until)):
                 outcomes.append(self._untouched(case))
                 continue
             assert case.message is not None, "only readable messages are marked"
@@ -51,23 +63,25 @@ class Sender:
             except BaseException as error:  # noqa: BLE001 - a fault is raised again once the outcomes are written
                 outcome, fault = self._answer(case, error)
             else:
-                self.misses = 0
+                self.misses, self.heard = 0, True
                 outcome = Outcome(case.row, "accepted", micros(receipt.at), receipt.detail, 0, receipt.provider_id)
             outcomes.append(outcome)
-        return self._flushed(cases, outcomes, fault)
+        return self._flushed(cases, outcomes, fault, before)
 
     def _flushed(
-        self, cases: Sequence[Case], outcomes: list[Outcome], fault: BaseException | None
+        self, cases: Sequence[Case], outcomes: list[Outcome], fault: BaseException | None, before: tuple[int, bool]
     ) -> tuple[list[Outcome], BaseException | None]:
         try:
             self.channel.flush()
         except BaseException as error:  # noqa: BLE001 - as above
-            misses = self.misses
             answers = [self._answer(case, error) for case in cases]
-            self.misses = misses + 1  # one failure, however many messages it holds back
+            # One failure, however many messages it holds back; what was handed over before it was not taken.
+            self.misses, self.heard = before[0] + 1, before[1]
             found = [answer if outcome.state == "accepted" else outcome for (answer, _), outcome in zip(answers, outcomes, strict=True)]
             return found, fault or answers[0][1]
-        return outcomes, fault
+        # Caps count from here: what is accepted has arrived by now, whenever it was handed over.
+        now = self._at()
+        return [replace(each, at=max(each.at, now)) if each.state == "accepted" else each for each in outcomes], fault
 
     def _answer(self, case: Case, error: BaseException) -> tuple[Outcome, BaseException | None]:
         """What a raised error says about one message, and the fault when the run has to end."""
@@ -75,7 +89,7 @@ class Sender:
             self.misses += 1
             return self._again(case, str(error), certain=True), None
         if isinstance(error, Terminal):
-            self.misses = 0
+            self.misses, self.heard = 0, True
             return Outcome(case.row, "failed", self._at(), str(error)), None
         if isinstance(error, StateError | InputError):
             return self._untouched(case), error

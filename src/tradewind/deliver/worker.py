@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Connection, func, select, update
 
+from tradewind import schema
 from tradewind.collect.vault import Vault
-from tradewind.deliver import checks
+from tradewind.deliver import checks, gates
 from tradewind.deliver.channels.base import Channel
 from tradewind.deliver.outbox import NEVER, Outcome, Row, claim, due, recover, release, settle
 from tradewind.deliver.rules import SECOND, Rules
@@ -31,6 +33,10 @@ RECEIPTS = 10_000  # kept in memory; the ledger has them all
 LOGGED = 20_000  # ``sent`` events per append
 ASKED = ("accepted", "failed", "unknown", "retry")
 LEFT = "the worker ended during the hand-off"
+LOOK = 2_000  # messages between two looks at what came back of a channel
+LONGEST_PAUSE = 10.0  # seconds; then leases, gates and the clock are looked at again
+# The boundaries of one turn, in order. "marking": judged and written, not committed; only from "marked" on may the provider be called.
+STEPS = ("recovered", "claimed", "marking", "marked", "sent", "settled", "logging", "logged")
 c = outbox.c
 
 
@@ -58,7 +64,10 @@ class Tally:
 
 @dataclass
 class Worker:
-    """Hands off the due messages of one plan (None: of all) through ``channels``, once; at most ``limit`` of them."""
+    """Hands off the due messages of one plan (None: of all) through ``channels``, once; at most ``limit`` of them.
+
+    ``step`` is told each boundary that a kill could hit, see :data:`STEPS`. ``pause`` waits (seconds) for a provider's rate.
+    """
 
     home: Home
     channels: Mapping[str, Channel]
@@ -68,7 +77,11 @@ class Worker:
     plan_id: str | None = None
     limit: int | None = None
     progress: Callable[[float, str], None] | None = None
+    step: Callable[[str], None] = lambda _name: None
+    pause: Callable[[float], None] = time.sleep
     tally: Tally = field(default_factory=Tally)
+    _looked: dict[str, int] = field(default_factory=dict)
+    _clean: bool = True
 
     def run(self) -> Tally:
         """Work until nothing is due, the limit is reached, or a fault ends it; what is known is written in any case.
@@ -83,62 +96,100 @@ class Worker:
         self._vault = Vault(self.home)
         with alone(self.home) as certain:
             self._recover(alone=certain)
+            self.step("recovered")
             self._total = self._waiting() if self.progress else 0
             try:
                 for name, channel in sorted(self.channels.items()):
                     self._drain(name, Sender(channel, self.rules, self.now))
             finally:
-                log_sent(self.home, now=self.now())
+                log_sent(self.home, now=self.now(), step=self.step)
         return self.tally
 
     def _drain(self, name: str, sender: Sender) -> None:
         """Hand off what is due on one channel."""
         size = self.rules.batch if sender.channel.idempotent else self.rules.window
-        while not sender.broken and (rows := self._claim(name)):
+        while not sender.broken and (rows := self._claim(name, sender)):
+            self.step("claimed")
             outcomes: list[Outcome] = []
             done = 0
+            gate: gates.Pass | None = None
             try:
                 while done < len(rows) and not sender.broken:
-                    group = rows[done : done + size]
                     until = self._at() + int(self.rules.lease_seconds * SECOND)
-                    go = self._mark(group, outcomes, sender=sender, until=until)
-                    done, outcomes = done + len(group), []
+                    go, gate = self._mark(rows[done : done + size], outcomes, sender=sender, until=until)
+                    done, outcomes = done + gate.room, []
+                    if not gate.room:
+                        break
+                    self.step("marked")
                     outcomes, fault = sender.send(go, until=until)
+                    self.step("sent")
                     if fault is not None:
                         raise fault
                     self._report(name)
             finally:
                 with self.home.ledger.write() as conn:
-                    settle(conn, outcomes)
+                    settle(conn, outcomes, actor=self.owner)
+                    self._note(conn, sender, clean=self._clean)
                     release(conn, rows[done:], now=self._at())
+                self.step("settled")
                 self._count(outcomes)
+            if gate is not None and not gate.room and not self._wait(gate, len(rows) - done):
+                return
             if self.home.ledger.dialect != "sqlite":  # there, nobody else can have died meanwhile
                 self._recover(alone=False)
 
-    def _claim(self, name: str) -> list[Row]:
+    def _claim(self, name: str, sender: Sender) -> list[Row]:
         room = self.rules.batch if self.limit is None else min(self.rules.batch, self.limit - self.tally.asked)
         if room <= 0:
             return []
         now = self._at()
+        provider = sender.channel.provider
+        if (rate := gates.rate_of(self.rules, provider, name)) is not None:
+            room = min(room, rate.burst + int(rate.per_second))  # more would only wait under a lease
+        if self._looked.get(name, 0) <= self.tally.asked:
+            self._looked[name] = self.tally.asked + LOOK
+            gates.guard(self.home, name, rules=self.rules, now=now)
         until = now + int(self.rules.lease_seconds * SECOND)
         with self.home.ledger.write() as conn:
             return claim(conn, due(plan_id=self.plan_id, channel=name, now=now), owner=self.owner, now=now, until=until, limit=room)
 
-    def _mark(self, rows: Sequence[Row], before: Sequence[Outcome], *, sender: Sender, until: int) -> list[checks.Case]:
-        """In one transaction, settle the group before and mark what may go of this one."""
-        at = self._at()
-        addressed = {row.channel for row in rows} if sender.channel.addressed else set()
-        pairs = [(row.customer, row.channel) for row in rows]
+    def _mark(self, rows: Sequence[Row], before: Sequence[Outcome], *, sender: Sender, until: int) -> tuple[list[checks.Case], gates.Pass]:
+        """In one transaction, settle the group before and mark what may go of this one, as far as the provider's gate is open."""
+        at, provider, name = self._at(), sender.channel.provider, rows[0].channel
+        addressed = {name} if sender.channel.addressed else set()
         with self.home.ledger.write() as conn:
-            settle(conn, before)
-            addresses = self._vault.addresses(conn, pairs) if addressed else {}
-            cases = [checks.Case(row, checks.read(row), at, addresses.get((row.customer, row.channel))) for row in rows]
-            verdicts = checks.hand_off(conn, cases, until=until, mark=sender.mark, rules=self.rules, addressed=addressed)
+            settle(conn, before, actor=self.owner)
+            self._note(conn, sender, clean=self._clean)
+            gate = gates.admit(conn, provider, name, wanted=len(rows), rules=self.rules, now=at)
+            self._clean = gate.clean
+            rows = rows[: gate.room]
+            addresses = self._vault.addresses(conn, [(row.customer, name) for row in rows]) if addressed and rows else {}
+            cases = [checks.Case(row, checks.read(row), at, addresses.get((row.customer, name))) for row in rows]
+            verdicts = checks.hand_off(
+                conn, cases, until=until, mark=sender.mark, rules=self.rules, addressed=addressed, actor=self.owner
+            ) if cases else {}  # fmt: skip
+            go = [case for case in cases if verdicts.get(case.row.message_id) is checks.GO]
+            gates.spend(conn, provider, name, len(go), rules=self.rules, now=at)
+            self.step("marking")
         self._count(before)
         for verdict in verdicts.values():
             if verdict is not checks.GO:
                 self.tally.add("deferred" if verdict.state in ("ready", "planned") else verdict.state, verdict.reason)
-        return [case for case in cases if verdicts.get(case.row.message_id) is checks.GO]
+        return [replace(case, until=checks.deadline(case, self.rules, until=until)) for case in go], gate
+
+    def _note(self, conn: Connection, sender: Sender, *, clean: bool) -> None:
+        gates.note(conn, sender.channel.provider, sender.news(), clean=clean, rules=self.rules, now=self._at())
+
+    def _wait(self, gate: gates.Pass, number: int) -> bool:
+        """Wait for the provider's rate; False when the run on this channel is over: stopped, broken, or a clock that stands still."""
+        before = self._at()
+        if gate.wait_until is not None:
+            self.pause(min(max(gate.wait_until - before, 1) / SECOND, LONGEST_PAUSE))
+            if self._at() > before:
+                return True
+        for _ in range(number):
+            self.tally.add("deferred", gate.why)
+        return False
 
     def _count(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
@@ -149,8 +200,9 @@ class Worker:
 
     def _recover(self, *, alone: bool) -> None:
         keyed = {name: channel.provider if channel.idempotent else None for name, channel in self.channels.items()}
+        longest = 2 * int(self.rules.lease_seconds * SECOND)
         with self.home.ledger.write() as conn:
-            done = recover(conn, keyed, now=self._at(), alone=alone)
+            done = recover(conn, keyed, now=self._at(), alone=alone, longest=longest)
         for _ in range(done["unknown"]):
             self.tally.add("unknown", LEFT)
 
@@ -198,12 +250,14 @@ def alone(home: Home) -> Iterator[bool]:
         yield True
 
 
-def log_sent(home: Home, *, now: datetime) -> int:
+def log_sent(home: Home, *, now: datetime, step: Callable[[str], None] = lambda _name: None) -> int:
     """Enter accepted messages into the event log as ``sent`` events, and return how many.
 
     An event's id comes from its message id, so that a killed run that is repeated enters none twice.
     """
-    query = select(c.message_id, c.decision_id, c.customer, c.channel, c.updated_at, c.message).where(c.state == "accepted", c.next_at == 0)
+    every = [each.value for each in schema.Channel]
+    query = select(c.message_id, c.decision_id, c.customer, c.channel, c.updated_at, c.message)
+    query = query.where(c.state == "accepted", c.channel.in_(every), c.next_at == 0)  # the columns of the queue's index
     total = 0
     while True:
         with home.ledger.read() as conn:
@@ -211,10 +265,15 @@ def log_sent(home: Home, *, now: datetime) -> int:
         if not rows:
             return total
         home.log.append((_event(*row) for row in rows), now=now)
+        step("logging")
         with home.ledger.write() as conn:
             for start in range(0, len(rows), 5_000):
                 names = [row.message_id for row in rows[start : start + 5_000]]
-                conn.execute(update(outbox).where(c.message_id.in_(names), c.state == "accepted").values(next_at=NEVER))
+                logged = update(outbox).where(c.message_id.in_(names), c.state == "accepted", c.next_at == 0).values(next_at=NEVER)
+                gates.tally(
+                    conn, [tuple(row) for row in conn.execute(logged.returning(c.channel, c.updated_at))]
+                )  # once each, whoever races
+        step("logged")
         total += len(rows)
 
 
