@@ -8,14 +8,17 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 from deliver_http import Gateway
 from deliver_kit import KEY, START, Clock, message, people, queue, states
 
-from tradewind import plugins
+from tradewind import plugins, schema
+from tradewind.collect.vault import Vault
 from tradewind.compose.base import UNSUBSCRIBE
 from tradewind.deliver.channels.base import Channel
 from tradewind.deliver.channels.file import File
@@ -23,9 +26,23 @@ from tradewind.deliver.deliver import channel, deliver
 from tradewind.deliver.links import Link, Links, fill
 from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFound, Transient
+from tradewind.types import Message
 
 NAMES = sorted(plugins.names("deliver.channels"))
 ADDRESS = "ann@mail.example"
+OTHERS: dict[str, tuple[dict[str, Any], str]] = {  # what is sent where it is no e-mail, and to which address
+    "sms": ({"channel": "sms", "parts": {"body": "Boots. Reply STOP to end."}}, "+442079460018"),
+    "push": ({"channel": "push", "parts": {"title": "Boots", "body": "They are here."}}, "device-token-1"),
+}
+
+
+def sample(name: str, customer: str, **values: Any) -> Message:
+    """A message that the channel of this name takes."""
+    return message(customer, **{**OTHERS.get(name, ({}, ""))[0], **values})
+
+
+def address_of(name: str) -> str:
+    return OTHERS.get(name, ({}, ADDRESS))[1]
 
 
 class Listening(Controller):  # type: ignore[misc]
@@ -40,7 +57,12 @@ def environment(home: Home) -> Iterator[dict[str, str]]:
     server = Listening(Sink(), hostname="127.0.0.1", port=0)
     server.start()
     with Gateway() as gateway:
-        (home.root / "channels.toml").write_text(f'[webhook]\nurl = "{gateway.url()}"\nprivate = true\nsecret_env = ["HOOK"]\n')
+        common = f'url = "{gateway.url()}"\nprivate = true\n'
+        (home.root / "channels.toml").write_text(
+            f'[webhook]\n{common}secret_env = ["HOOK"]\n'
+            f'[sms]\n{common}[sms.body]\nto = "{{to}}"\ntext = "{{body}}"\n'
+            f'[push]\n{common}vendor = "fcm"\n[push.body]\nto = "{{token}}"\ntitle = "{{title}}"\nbody = "{{body}}"\n'
+        )
         yield {
             "TRADEWIND_SMTP": f"smtp+plain://127.0.0.1:{server.port}",
             "TRADEWIND_SENDER": "news@harbour.example",
@@ -62,24 +84,28 @@ def test_the_contract(name: str, home: Home, environment: dict[str, str], capsys
     assert sender.provider == channel(home, name, environment=environment).provider
     for _ in range(2):  # it opens again what it closed
         for step in ("1", "2"):
-            item = message("ann", step=step)
-            receipt = sender.send(item, address=ADDRESS, at=START)
+            item = sample(name, "ann", step=step)
+            receipt = sender.send(item, address=address_of(name), at=START)
             assert (receipt.message_id, receipt.state, receipt.at) == (item.message_id, "accepted", START)
             assert len(receipt.provider_id or "") <= 255
         sender.flush()
         sender.close()
         sender.close()
-    assert ADDRESS not in repr(sender)
-    assert ADDRESS not in capsys.readouterr().out
+    assert address_of(name) not in repr(sender)
+    assert address_of(name) not in capsys.readouterr().out
     if not sender.addressed:
-        sender.send(message("bob"), address=None, at=START)
+        sender.send(sample(name, "bob"), address=None, at=START)
     sender.close()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_through_the_queue(name: str, home: Home, environment: dict[str, str]) -> None:
-    people(home, ["ann", "bob"])
-    queue(home, [message("ann"), message("bob")])
+    kind = sample(name, "ann").channel
+    people(home, ["ann", "bob"], channel=kind)
+    if kind != "email":
+        points = {"customer": ["ann", "bob"], "channel": [kind] * 2, "address": [address_of(name), address_of(name) + "2"]}
+        Vault(home).put(pa.table(points, schema=schema.CONTACTS))
+    queue(home, [sample(name, "ann"), sample(name, "bob")])
     with channel(home, name, environment=environment) as sender:
         done = deliver(home, "plan-1", channels=sender, now=Clock())
         assert done.counts == {"accepted": 2}
