@@ -32,6 +32,7 @@ RANK = {
     "requested": 10,
     "doors": 11,
     "shop": 12,
+    "serve": 13,
     "doctor": 13,
     "commands": 14,
     "demo": 13,

@@ -27,6 +27,7 @@ from tradewind.collect.consent_acts import CONTACTS, GRANTED, WITHDRAWN, Act, ap
 from tradewind.collect.vault import Vault
 from tradewind.engine import audit, ledger
 from tradewind.engine.books_people import consent_requests
+from tradewind.engine.books_people import consent_texts as kept_texts
 from tradewind.engine.ledger import insert_new
 from tradewind.errors import InputError
 from tradewind.schema import Kind
@@ -55,6 +56,7 @@ class Confirmed:
     """What a token of a request stands for."""
 
     state: str  # "open" | "granted" | "expired" | "moved" (another address by now) | "gone" (the customer was erased)
+    customer: str
     channel: str
     text_hash: str
     new: bool = False  # this very call granted it
@@ -107,7 +109,7 @@ class Desk:
             raise InputError(why)
         if at is not None and at > now:
             raise InputError(f"A consent of {at:%Y-%m-%d %H:%M} lies in the future. Give the time at which it was given.")
-        shown = None if locale is None else self._text(channel, locale)
+        shown = None if locale is None else self.words(channel, locale)
         version, digest = (None, None) if shown is None else (shown.version, shown.hash)
         act = Act(customer, channel, GRANTED, at or now, source, basis, version, digest, evidence or {}, jurisdiction)
         with self._home.ledger.write() as conn:
@@ -138,7 +140,7 @@ class Desk:
         InputError
             The customer has no address on the channel, or there is no such channel.
         """
-        now, shown = self._now(), self._text(known(channel), locale)
+        now, shown = self._now(), self.words(known(channel), locale)
         expires = now + timedelta(days=days)
         with self._home.ledger.write() as conn:
             address = conn.execute(select(_c.address_hash).where(_c.customer == customer, _c.channel == channel)).scalar()
@@ -181,7 +183,7 @@ class Desk:
             )
             _lift(conn, row.customer, row.channel, now=now)
             _granted(conn, act, None, by=CUSTOMER, now=now)
-            return Confirmed("granted", row.channel, row.text_hash, new=True)
+            return Confirmed("granted", row.customer, row.channel, row.text_hash, new=True)
 
     # -- on the pages --------------------------------------------------------------------------------------------------
 
@@ -223,7 +225,7 @@ class Desk:
         """Switch what differs from now, and nothing else; returns the names of what changed."""
         now, open_ = self._now(), {choice.channel: choice for choice in self.choices(customer)}
         changed = [name for name, on in wanted.items() if name in open_ and open_[name].on != on and not (on and open_[name].fixed)]
-        texts = {name: self._text(name, locale) for name in changed}
+        texts = {name: self.words(name, locale) for name in changed}
         with self._home.ledger.write() as conn:
             for name in changed:
                 shown, status = texts[name], GRANTED if wanted[name] else WITHDRAWN
@@ -236,14 +238,22 @@ class Desk:
                     _granted(conn, act, shown, by=CUSTOMER, now=now)
         return changed
 
+    def agreed_words(self, text_hash: str) -> tuple[str, str]:
+        """The language and the words of this hash, as they were shown."""
+        query = select(kept_texts.c.locale, kept_texts.c.body).where(kept_texts.c.text_hash == text_hash)
+        with self._home.ledger.read() as conn:
+            row = conn.execute(query).one()
+        return row.locale, row.body
+
+    def words(self, channel: str, locale: str) -> consent_texts.Text:
+        """The words that a person is asked with about a channel or a use, filled in."""
+        shop = self._home.settings.name
+        return consent_texts.text(self._home.root, purpose_of(channel), locale, shop=shop, channel=channel)
+
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _key(self) -> bytes:
         return self._vault.key("consent")
-
-    def _text(self, channel: str, locale: str) -> consent_texts.Text:
-        shop = self._home.settings.name
-        return consent_texts.text(self._home.root, purpose_of(channel), locale, shop=shop, channel=channel)
 
     def _request(self, conn: Connection, token: str) -> Row[Any]:
         (name,) = consent_tokens.verify(self._key(), consent_tokens.CONFIRM, token)
@@ -263,7 +273,7 @@ class Desk:
             state = "expired"
         else:
             state = "open" if address == row.address_hash else "moved"
-        return Confirmed(state, row.channel, row.text_hash)
+        return Confirmed(state, row.customer, row.channel, row.text_hash)
 
 
 def _granted(conn: Connection, act: Act, shown: consent_texts.Text | None, *, by: str, now: datetime) -> bool:

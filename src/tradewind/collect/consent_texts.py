@@ -51,9 +51,15 @@ def text(root: Path, purpose: str, locale: str, *, shop: str, channel: str) -> T
     told = _read(own) if own.is_file() else {}
     for source in (told, _shipped()):
         if purpose in source.get("text", {}) and locale in source["text"][purpose]:
-            words = str(source["text"][purpose][locale]).replace("{shop}", shop).replace("{channel}", channel)
+            words = str(source["text"][purpose][locale]).replace("{shop}", shop).replace("{channel}", called(channel, locale))
             return Text(purpose, locale, str(source["version"]), " ".join(words.split()))
     raise unknown(f"text of consent in {locale} for the purpose", purpose, _shipped()["text"])
+
+
+def called(channel: str, locale: str) -> str:
+    """What a channel is called in a language."""
+    name: str = _shipped()["channel"].get(channel, {}).get(locale, channel)
+    return name
 
 
 def keep(conn: Connection, shown: Text) -> None:

@@ -1,0 +1,1 @@
+"""What a shop serves over HTTP: the public pages on which people speak for themselves."""
