@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import typer
 
-from tradewind.commands import collect, compose, decide, deliver, experiment, explain, feedback, learn, measure, start
+from tradewind.commands import campaign, collect, compose, decide, deliver, experiment, explain, feedback, learn, measure, start
 from tradewind.commands.base import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OTHER, EXIT_STATE, EXIT_TRANSIENT
 from tradewind.errors import InputError, Locked, StateError, TradewindError, Transient
 
@@ -45,6 +45,7 @@ for command in (
 ):
     app.command()(command)
 app.command("map")(collect.draft)
+app.add_typer(campaign.app, name="campaign")
 
 
 def exit_code(error: BaseException) -> int:

@@ -13,6 +13,7 @@ import typer.main
 from tradewind.cli import app
 
 SURFACE = {
+    "campaign": set(),  # a group: plan, approve, apply, pause, resume, finish, tick, list, show, history
     "collect": {"--shop", "--mapping", "--json"},
     "map": {"--json"},
     "learn": {"--shop", "--recommend", "--size", "--as-of", "--evaluate", "--seed", "--json"},
