@@ -141,13 +141,16 @@ class Receiver:
     async def http(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request and one answer, then the connection ends."""
         try:
-            path = (await reader.readline()).split()[1].decode()
+            verb, path = (part.decode() for part in (await reader.readline()).split()[:2])
             headers = {}
             while (line := (await reader.readline()).decode().strip()) != "":
                 name, _, value = line.partition(":")
                 headers[name.lower()] = value.strip()
-            data = json.loads(await reader.readexactly(int(headers["content-length"])))
-            status = self._take(path.strip("/"), headers.get("idempotency-key", ""), data)
+            if verb == "GET":
+                status = 200 if path.rpartition("/")[2] in self.keys else 404
+            else:
+                data = json.loads(await reader.readexactly(int(headers["content-length"])))
+                status = self._take(path.strip("/"), headers.get("idempotency-key", ""), data)
             if status == 0:
                 writer.transport.abort()
                 return

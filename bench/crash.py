@@ -2,10 +2,11 @@
 
 Several workers race on PostgreSQL, one after the other works on SQLite. Most die at a step boundary: a write, a commit, or one of
 ``worker.STEPS``; a quarter dies at a random time. E-mail goes to a real mail server (aiosmtpd) and text messages and pushes to an HTTP
-gateway, both on loopback; they refuse, hang up before and after taking a message, and keep silent. Pushes carry an idempotency key that
-the gateway honours. The clock stands still while workers run and is turned between, across the change of the clocks in the United
-States. A judge of its own reads the receivers' log: nothing doubled, nothing silently lost, at most one unknown message per kill, and
-not one breach of quiet hours (in the recipient's zone, or in all where it may be), caps, rate, consent, expiry and budget.
+gateway, both on loopback; they refuse, hang up before and after taking a message, and keep silent. Pushes carry an idempotency key
+that the gateway honours, and about which it can be asked. The clock stands still while workers run and is turned between, across the
+change of the clocks in the United States. A judge of its own reads the receivers' log: nothing doubled, nothing silently lost, at most
+one unknown message per kill, and not one breach of quiet hours (in the recipient's zone, or in all where it may be), caps, rate,
+consent, expiry and budget.
 
     python bench/crash.py [--quick] [--kills 1100] [--ledger both]
 """
@@ -128,6 +129,23 @@ class Gateway(Channel):
         return accepted(message, at=at)
 
 
+class Keyed(Gateway):
+    """A gateway that can be asked whether it has a message."""
+
+    def __init__(self, port: int, way: str) -> None:
+        super().__init__(port, way, idempotent=True)
+
+    def look_up(self, message_id: str) -> bool | None:
+        conn = http.client.HTTPConnection("127.0.0.1", self.port, timeout=0.4)
+        try:
+            conn.request("GET", f"/{self.way}/{message_id}")
+            return {200: True, 404: False}.get(conn.getresponse().status)
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            conn.close()
+
+
 @dataclass
 class Job:
     """What a worker needs to begin its life."""
@@ -144,7 +162,7 @@ class Job:
             sender="news@harbour.example",
             links=Links("https://harbour.example/t", b"k" * 32),
         )
-        return {"email": smtp, "sms": Gateway(self.gate, "sms", idempotent=False), "push": Gateway(self.gate, "push", idempotent=True)}
+        return {"email": smtp, "sms": Gateway(self.gate, "sms", idempotent=False), "push": Keyed(self.gate, "push")}
 
 
 # -- a worker's life --------------------------------------------------------------------------------------------------

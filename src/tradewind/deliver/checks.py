@@ -136,7 +136,9 @@ def hand_off(
         row, verdict = case.row, verdicts.get(case.row.message_id)
         if row.doubtful and verdict is not None and (row.detail != mark if verdict is GO else verdict.state != "ready"):
             why = (
-                "another provider may have taken it" if verdict is GO else f"an earlier try may have reached the provider; {verdict.reason}"
+                "another provider may have taken it"
+                if verdict is GO
+                else f"{row.detail}; an earlier try may have reached the provider; {verdict.reason}"
             )
             verdicts[row.message_id] = Verdict("unknown", why)
     go = [case for case in cases if verdicts.get(case.row.message_id) is GO]

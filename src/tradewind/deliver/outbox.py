@@ -161,6 +161,26 @@ def settle(conn: Connection, outcomes: Sequence[Outcome], *, actor: str = "worke
     return conn.execute(_SETTLE, values).rowcount if values else 0
 
 
+def doubts(conn: Connection, channel: str, provider: str, *, limit: int) -> list[Row]:
+    """Unknown messages that this very provider may have taken under their ids."""
+    asked = and_(c.state == "unknown", c.channel == channel, c.detail.startswith(f"{KEYED}{provider}; ", autoescape=True))
+    return [Row(*row) for row in conn.execute(select(*columns()).where(asked).order_by(c.next_at, c.message_id).limit(limit))]
+
+
+def answered(conn: Connection, row: Row, *, taken: bool, now: int) -> bool:
+    """Enter what the provider itself said about an unknown message; whether it was still unknown."""
+    why = (row.detail or "").partition("; ")[2]
+    # When it may have arrived stays what it was: the caps count from then.
+    change: dict[str, Any] = {"state": "accepted", "next_at": 0, "detail": "the provider has it"}
+    if not taken:
+        change = {"state": "failed", "next_at": NEVER, "detail": f"the provider does not have it; {why}", "updated_at": now}
+    mine = and_(c.message_id == row.message_id, c.fence == row.fence, c.state == "unknown")
+    moved = conn.execute(update(outbox).where(mine).values({**change, "fence": c.fence + 1})).rowcount
+    if moved:
+        remember(conn, [(row, change["state"], now, change["detail"])], actor="provider")
+    return bool(moved)
+
+
 def remember(conn: Connection, steps: Sequence[tuple[Row, str, int, str | None]], *, actor: str) -> None:
     """Enter into the history what the rows themselves will forget: (row, the state that it entered, when, why)."""
     if steps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol, runtime_checkable
 
 from tradewind.deliver.channels.base import Channel, Uncertain
 from tradewind.deliver.checks import Case
@@ -12,6 +13,15 @@ from tradewind.deliver.outbox import KEYED, Outcome
 from tradewind.deliver.rules import Rules
 from tradewind.errors import InputError, StateError, Terminal, Transient
 from tradewind.types import micros
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """A channel whose provider can be asked for a message id that it was given as a key."""
+
+    def look_up(self, message_id: str) -> bool | None:
+        """Whether the provider has taken it; None: it cannot say now. May raise Transient."""
+        ...
 
 
 @dataclass
@@ -105,7 +115,8 @@ class Sender:
         if not certain and not self.channel.idempotent:
             return Outcome(row, "unknown", self._at(), text)
         if attempt >= self.rules.attempts:
-            return Outcome(row, "unknown" if doubtful else "failed", self._at(), f"{text} (tried {attempt} times)")
+            said = f"{text} (tried {attempt} times)"
+            return Outcome(row, "unknown" if doubtful else "failed", self._at(), f"{self.mark}; {said}" if doubtful else said)
         later = self._at() + self.rules.wait(row.message_id, attempt)
         return Outcome(row, "ready", self._at(), self.mark if doubtful else text, later)
 

@@ -18,11 +18,11 @@ from tradewind import schema
 from tradewind.collect.vault import Vault
 from tradewind.deliver import checks, gates
 from tradewind.deliver.channels.base import Channel
-from tradewind.deliver.outbox import NEVER, Outcome, Row, claim, due, recover, release, settle
+from tradewind.deliver.outbox import NEVER, Outcome, Row, answered, claim, doubts, due, recover, release, settle
 from tradewind.deliver.rules import SECOND, Rules
-from tradewind.deliver.sending import Sender
+from tradewind.deliver.sending import Answering, Sender
 from tradewind.engine.ledger import outbox
-from tradewind.errors import Locked
+from tradewind.errors import Locked, Transient
 from tradewind.schema import Kind
 from tradewind.types import Event, Message, Receipt, from_micros, micros
 
@@ -101,6 +101,7 @@ class Worker:
             try:
                 for name, channel in sorted(self.channels.items()):
                     self._drain(name, Sender(channel, self.rules, self.now))
+                    self._reconcile(name, channel)
             finally:
                 log_sent(self.home, now=self.now(), step=self.step)
         return self.tally
@@ -179,6 +180,21 @@ class Worker:
 
     def _note(self, conn: Connection, sender: Sender, *, clean: bool) -> None:
         gates.note(conn, sender.channel.provider, sender.news(), clean=clean, rules=self.rules, now=self._at())
+
+    def _reconcile(self, name: str, channel: Channel) -> None:
+        """Ask a provider that can answer about the messages in doubt that it may have taken."""
+        if not (channel.idempotent and isinstance(channel, Answering)):
+            return
+        with self.home.ledger.read() as conn:
+            rows = doubts(conn, name, channel.provider, limit=self.rules.batch)
+        for row in rows:
+            try:
+                taken = channel.look_up(row.message_id)
+            except Transient:
+                return
+            if taken is not None:
+                with self.home.ledger.write() as conn:
+                    answered(conn, row, taken=taken, now=self._at())
 
     def _wait(self, gate: gates.Pass, number: int) -> bool:
         """Wait for the provider's rate; False when the run on this channel is over: stopped, broken, or a clock that stands still."""
