@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import typer
 
-from tradewind.commands import campaign, collect, compose, decide, deliver, experiment, explain, feedback, learn, measure, start
+from tradewind.commands import campaign, collect, compose, customers, decide, deliver, experiment, explain, feedback, learn, measure, start
 from tradewind.commands.base import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OTHER, EXIT_STATE, EXIT_TRANSIENT
 from tradewind.errors import InputError, Locked, StateError, TradewindError, Transient
 
@@ -32,6 +32,7 @@ Usage: type[Exception] = typer.BadParameter.__mro__[2]  # Click's exception for 
 for command in (
     collect.collect,
     learn.learn,
+    customers.customers,
     decide.decide,
     compose.compose,
     deliver.deliver,

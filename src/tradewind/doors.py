@@ -13,6 +13,8 @@ from tradewind.errors import StateError
 from tradewind.types import Report, utc
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tradewind.collect.consent_desk import Desk
     from tradewind.compose._chat_batch import Loaded
     from tradewind.compose.desk import Words
@@ -77,6 +79,15 @@ class Doors:
         from tradewind.decide.law import fault
 
         return Desk(self.home, now=self.now, fault=fault)
+
+    # -- learn --------------------------------------------------------------------------------------------------------
+
+    def customers(self, *, tags: bool = False, as_of: datetime | str | None = None) -> pa.Table:
+        """One row per customer: profile, segment, expected value, churn; or ``tags`` with confidence and expiry (docs/value.md)."""
+        from tradewind.learn import customers
+
+        cut = asked.cut(self.home, as_of, now=self.now())
+        return customers.tags(self.home, as_of=cut) if tags else customers.customers(self.home, as_of=cut)
 
     # -- decide -------------------------------------------------------------------------------------------------------
 

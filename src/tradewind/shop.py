@@ -121,9 +121,12 @@ class Shop(Doors):
         value = self._fit_value(cut)
         step(0.95, "learning which words are clicked")
         from tradewind.compose import choosing
+        from tradewind.learn import customers
         from tradewind.learn.report import learned
 
         sections.append(choosing.learn(self.home, as_of=cut, now=self.now(), seed=seed))
+        step(0.97, "learning what customers will spend")
+        sections.append(customers.learn(self.home, as_of=cut, now=self.now(), seed=seed))
 
         contacted = answers.contacted if answers else 0
         return learned(log, version, value_rows=value.rows, contacted=contacted, as_of=cut, more=sections)

@@ -17,6 +17,7 @@ SURFACE = {
     "collect": {"--shop", "--mapping", "--json"},
     "map": {"--json"},
     "learn": {"--shop", "--recommend", "--size", "--as-of", "--evaluate", "--seed", "--json"},
+    "customers": {"--shop", "--customer", "--tags", "--out", "--as-of", "--json"},
     "decide": {
         "--shop",
         "--budget",
