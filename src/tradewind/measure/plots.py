@@ -92,3 +92,16 @@ def bars(values: Mapping[str, float], *, title: str, unit: str) -> str:
     axis.set_xlabel(unit, fontsize=10, color=INK)
     axis.margins(x=0.12)
     return _svg(figure, title)
+
+
+def reliability(rows: Sequence[Mapping[str, float]], *, title: str) -> str:
+    """What was said (``said``, a chance) against what happened (``was``, with ``low`` and ``high``); the diagonal is right."""
+    figure, axis = _figure(WIDTH, 3.2)
+    most = max(max(row["said"], row["high"]) for row in rows)
+    axis.plot([0, most], [0, most], color=SOFT, linewidth=1)
+    for row in rows:
+        axis.plot([row["said"]] * 2, [row["low"], row["high"]], color=CALM, linewidth=4, alpha=0.35, solid_capstyle="round")
+    axis.plot([row["said"] for row in rows], [row["was"] for row in rows], "o-", color=CALM, markersize=5, linewidth=1)
+    axis.set_xlabel("chance that was said", fontsize=10, color=INK)
+    axis.set_ylabel("share that happened", fontsize=10, color=INK)
+    return _svg(figure, title)
