@@ -15,7 +15,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 from deliver_http import Gateway
-from deliver_kit import KEY, START, Clock, message, people, queue, states
+from deliver_kit import KEY, START, Clock, consent, message, people, queue, states
 
 from tradewind import plugins, schema
 from tradewind.collect.vault import Vault
@@ -32,6 +32,8 @@ NAMES = sorted(plugins.names("deliver.channels"))
 ADDRESS = "ann@mail.example"
 OTHERS: dict[str, tuple[dict[str, Any], str]] = {  # what is sent where it is no e-mail, and to which address
     "sms": ({"channel": "sms", "parts": {"body": "Boots. Reply STOP to end."}}, "+442079460018"),
+    "slot": ({"channel": "inapp"}, ADDRESS),
+    "live": ({"parts": {"speech": "And now the boots.", "label": "Made by AI"}}, ADDRESS),
     "push": ({"channel": "push", "parts": {"title": "Boots", "body": "They are here."}}, "device-token-1"),
 }
 
@@ -63,6 +65,7 @@ def environment(home: Home) -> Iterator[dict[str, str]]:
             f'[sms]\n{common}[sms.body]\nto = "{{to}}"\ntext = "{{body}}"\n'
             f'[push]\n{common}vendor = "fcm"\n[push.body]\nto = "{{token}}"\ntitle = "{{title}}"\nbody = "{{body}}"\n'
         )
+        consent(home, ["ann", "bob"], channel="ads", at=START)
         yield {
             "TRADEWIND_SMTP": f"smtp+plain://127.0.0.1:{server.port}",
             "TRADEWIND_SENDER": "news@harbour.example",
@@ -73,7 +76,7 @@ def environment(home: Home) -> Iterator[dict[str, str]]:
 
 
 def test_all_channels_are_found() -> None:
-    assert {"outbox", "file", "smtp", "console"} <= set(NAMES)
+    assert {"outbox", "file", "smtp", "console", "webhook", "sms", "push", "slot", "ads", "live"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
