@@ -33,7 +33,7 @@ from tradewind.types import NOTHING, Event, money, utc
 
 AUDIENCE = 'frequency > 2 and stage != "new"'
 Told = dict[str, Any]
-WORLD = decide_world.World(n=300)
+WORLD = decide_world.World(n=200)
 
 
 def ask(home: Home, *, offers: Any, budget: str, holdout: float, window_days: int, as_of: Any, seed: int, now: Any, **rest: Any) -> Request:
@@ -89,14 +89,14 @@ def budget(shop: tw.Shop) -> Any:
 def test_a_plan_shows_everything_and_commits_nothing(shop: tw.Shop, told: Told) -> None:
     shown = shop.campaigns.plan(told, by="Ann")
     s = shown.summary
-    assert 0 < s["audience"] < s["customers"] == 300
+    assert 0 < s["audience"] < s["customers"] == 200
     assert s["treated"] + sum(s["left_out"].values()) == s["audience"], (
         "everybody in the audience is sent something or left out for a reason"
     )
     assert s["left_out"]["holdout"] == s["holdout"] > 0
     assert sum(s["channels"].values()) == s["treated"] > 0
     assert 0 < s["reserved"] <= s["budget"] == 8_000
-    for text in (f"audience: {s['audience']:,} of 300", "held out", "Next: tradewind campaign approve spring"):
+    for text in (f"audience: {s['audience']:,} of 200", "held out", "Next: tradewind campaign approve spring"):
         assert text in str(shown)
     with shop.home.ledger.read() as conn:
         for table in (ledger.plans, ledger.outbox, ledger.budgets, books.campaign_plans):
@@ -515,7 +515,7 @@ def test_a_stranger_at_the_command_line(
     shop.close()
     file = tmp_path / "spring.toml"
     file.write_text(
-        f'name = "spring"\ngoal = "Sell"\naudience = "{AUDIENCE}"\nbudget = "{told["budget"]}"\nfrom = 2026-01-01\nuntil = 2100-01-01\n',
+        f'name = "spring"\ngoal = "Go"\naudience = """{AUDIENCE}"""\nbudget = "{told["budget"]}"\nfrom = 2026-01-01\nuntil = 2100-01-01\n',
         encoding="utf-8",
     )
 

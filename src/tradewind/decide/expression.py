@@ -87,6 +87,36 @@ def columns(expression: str) -> set[str]:
     return {token.text for token in _scan(expression) if token.kind == "word" and token.text not in _WORDS}
 
 
+@dataclass(frozen=True)
+class Part:
+    """One comparison of an expression: its words, the column, and the numbers that the column is compared with."""
+
+    text: str
+    column: str
+    numbers: tuple[float, ...]
+
+
+def parts(expression: str) -> list[Part]:
+    """The comparisons of an expression that can be read, in order; each is an expression of its own."""
+    tokens, found, at = _scan(expression), [], 0
+    while at < len(tokens):
+        if tokens[at].kind != "word" or tokens[at].text in _WORDS:
+            at += 1
+            continue
+        last = at
+        if tokens[at + 1].kind == "op":
+            last = at + 2
+        elif tokens[at + 1].text == "is":
+            last = at + (3 if tokens[at + 2].text == "not" else 2)
+        elif tokens[at + 1].text == "in":
+            last = next(place for place in range(at, len(tokens)) if tokens[place].text == ")" and tokens[place].kind == "mark")
+        numbers = tuple(float(token.text) for token in tokens[at : last + 1] if token.kind == "number")
+        end = tokens[last].at + len(tokens[last].text)
+        found.append(Part(expression[tokens[at].at : end], tokens[at].text, numbers))
+        at = last + 1
+    return found
+
+
 def _scan(text: str) -> list[_Token]:
     tokens, at = [], 0
     end = len(text.rstrip())
