@@ -14,7 +14,21 @@ from typing import NoReturn
 
 import typer
 
-from tradewind.commands import campaign, collect, compose, customers, decide, deliver, experiment, explain, feedback, learn, measure, start
+from tradewind.commands import (
+    campaign,
+    collect,
+    compose,
+    customers,
+    decide,
+    deliver,
+    experiment,
+    explain,
+    feedback,
+    learn,
+    measure,
+    privacy,
+    start,
+)
 from tradewind.commands.base import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OTHER, EXIT_STATE, EXIT_TRANSIENT
 from tradewind.errors import InputError, Locked, StateError, TradewindError, Transient
 
@@ -40,6 +54,11 @@ for command in (
     measure.measure,
     experiment.experiment,
     explain.explain,
+    privacy.export,
+    privacy.erase,
+    privacy.vault,
+    privacy.backup,
+    privacy.restore,
     start.run,
     start.demo,
     start.doctor,

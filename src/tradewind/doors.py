@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tradewind.decide.versions import Policies
     from tradewind.decide.what_if import WhatIf
     from tradewind.engine.home import Home
+    from tradewind.learn.forget import Privacy
 
 
 class Doors:
@@ -111,6 +112,13 @@ class Doors:
         from tradewind.requested import request
 
         return Campaigns(self.home, now=self.now, ask=request)
+
+    @property
+    def privacy(self) -> Privacy:
+        """What is owed to people: export, erase, prove it; the master key, backups (docs/vault.md)."""
+        from tradewind.learn.forget import Privacy
+
+        return Privacy(self.home, now=self.now)
 
     # -- compose ------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 CHUNK = 5_000  # contact points per transaction
 DESTROYED = b""  # what stays of an erased customer's key: the mark that keeps a stale import from bringing them back
-_META = "vault.root"
+BURIED = "erased:"  # before the keyed hash in that mark, once nothing else of the customer is left
+ROOT = "vault.root"
 _PHONE = re.compile(r"\+?[0-9][0-9 ()./-]{4,}")
 
 Pair = tuple[str, str]  # customer, channel
@@ -94,6 +96,8 @@ class Vault:
     def addresses(self, conn: Connection, pairs: Sequence[Pair]) -> dict[Pair, str]:
         """The addresses of many contact points, inside the caller's transaction; pairs without one are left out."""
         rows = conn.execute(_POINTS, {"pairs": pairs}).all() if pairs else []
+        if rows:
+            self._current(conn)
         return {(row.customer, row.channel): _open(self._secrets()[0], *row) for row in rows}
 
     def find(self, address: str) -> str | None:
@@ -106,6 +110,34 @@ class Vault:
     def hash(self, address: str) -> str:
         """64 hexadecimal digits: HMAC-SHA256 of the normalised address under the shop's hash key."""
         return self._hash(normalise(address))
+
+    def subject(self, customer: str) -> str:
+        """64 hexadecimal digits that stand for a customer where the id may not stand: HMAC-SHA256 under a key of its own."""
+        return hmac.new(keys.derive(self._secrets()[1], "subject"), customer.encode(), hashlib.sha256).hexdigest()
+
+    def subjects(self, customers: Iterable[str]) -> Iterator[str]:
+        """:meth:`subject` of many."""
+        start = hmac.new(keys.derive(self._secrets()[1], "subject"), digestmod=hashlib.sha256)
+        for customer in customers:
+            state = start.copy()
+            state.update(customer.encode())
+            yield state.hexdigest()
+
+    def wrap(self) -> bytes:
+        """The key that wraps data keys, for what has to open again within the same vault."""
+        return self._secrets()[0]
+
+    def root(self) -> bytes:
+        """The secret from which all but the wrap key derives, for whoever seals it anew."""
+        return self._secrets()[1]
+
+    def sign(self, text: str) -> str:
+        """64 hexadecimal digits that only this shop can make for a text."""
+        return hmac.new(self.key("certificates"), text.encode(), hashlib.sha256).hexdigest()
+
+    def opened(self, customer: str, wrapped: bytes) -> bytes:
+        """The data key of a customer; raises StateError when it is damaged."""
+        return _unwrap(self._secrets()[0], customer, wrapped)
 
     def key(self, purpose: str) -> bytes:
         """A key of 32 bytes for another purpose, such as signing links; the same for the life of the shop."""
@@ -123,22 +155,34 @@ class Vault:
             The key is destroyed, but somebody reads the ledger, so that the log could not be emptied: erase again.
         """
         with self._home.ledger.write() as conn:
-            if conn.dialect.name == "sqlite":
-                conn.exec_driver_sql("PRAGMA secure_delete=ON").close()
-            c = ledger.contacts.c
-            points = conn.execute(select(c.channel, c.address_hash).where(c.customer == customer)).all()
-            rows = [{"address_hash": row.address_hash, "channel": row.channel, "reason": "erased", "at": micros(now)} for row in points]
-            insert_new(conn, ledger.suppressions, rows)
-            conn.execute(delete(ledger.contacts).where(c.customer == customer))
-            insert_new(conn, ledger.vault_keys, [{"customer": customer, "wrapped_key": DESTROYED}])
-            conn.execute(update(ledger.vault_keys).where(ledger.vault_keys.c.customer == customer).values(wrapped_key=DESTROYED))
+            count = self.destroy(conn, [customer], now=now)
         if self._home.ledger.dialect == "sqlite":
             _empty_wal(self._home.ledger)
+        return count
+
+    def destroy(self, conn: Connection, customers: Sequence[str], *, now: datetime) -> int:
+        """The part of :meth:`erase` that happens inside the caller's write transaction: keys, contact points, suppressions."""
+        if conn.dialect.name == "sqlite":
+            conn.exec_driver_sql("PRAGMA secure_delete=ON").close()
+        c, k = ledger.contacts.c, ledger.vault_keys.c
+        points = conn.execute(select(c.channel, c.address_hash).where(c.customer.in_(customers))).all()
+        rows = [{"address_hash": row.address_hash, "channel": row.channel, "reason": "erased", "at": micros(now)} for row in points]
+        insert_new(conn, ledger.suppressions, rows)
+        conn.execute(delete(ledger.contacts).where(c.customer.in_(customers)))
+        insert_new(conn, ledger.vault_keys, [{"customer": customer, "wrapped_key": DESTROYED} for customer in customers])
+        conn.execute(update(ledger.vault_keys).where(k.customer.in_(customers)).values(wrapped_key=DESTROYED))
         return len(points)
+
+    def bury(self, conn: Connection, customers: Sequence[str]) -> None:
+        """Let the mark of an erased customer name nobody: its id becomes a keyed hash. The last step of an erasure."""
+        for customer, subject in zip(customers, self.subjects(customers), strict=True):
+            conn.execute(delete(ledger.vault_keys).where(ledger.vault_keys.c.customer == customer))
+            insert_new(conn, ledger.vault_keys, [{"customer": BURIED + subject, "wrapped_key": DESTROYED}])
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _put(self, conn: Connection, good: Mapping[Pair, str], *, refused: int) -> Stored:
+        self._current(conn)
         data = self._data_keys(conn, {customer for customer, _ in good})
         c = ledger.contacts.c
         query = select(c.customer, c.channel, c.address_hash).where(tuple_(c.customer, c.channel).in_(list(good)))
@@ -152,7 +196,7 @@ class Vault:
                 same += 1
                 continue
             changed += (customer, channel) in known
-            sealed = keys.seal(key, address.encode(), bound=_bound(customer, channel))
+            sealed = keys.seal(key, address.encode(), bound=bound(customer, channel))
             fresh.append({"customer": customer, "channel": channel, "address_hash": digest, "ciphertext": sealed})
         upsert(conn, ledger.contacts, fresh, update=("address_hash", "ciphertext"))
         erased = len(good) - len(fresh) - same
@@ -163,14 +207,20 @@ class Vault:
         wrap, _root = self._secrets()
         names = sorted(customers)
         wrapped = dict(self._wrapped(conn, names))
+        wrapped |= self._buried(conn, [name for name in names if name not in wrapped])
         made = [name for name in names if name not in wrapped]
-        fresh = {name: keys.seal(wrap, os.urandom(keys.SIZE), bound=_bound(name)) for name in made}
+        fresh = {name: keys.seal(wrap, os.urandom(keys.SIZE), bound=bound(name)) for name in made}
         rows = [{"customer": name, "wrapped_key": sealed} for name, sealed in fresh.items()]
         if insert_new(conn, ledger.vault_keys, rows) == len(rows):
             wrapped.update(fresh)
         else:  # another process made some of them first
             wrapped.update(self._wrapped(conn, made))
         return {name: None if wrapped[name] == DESTROYED else _unwrap(wrap, name, wrapped[name]) for name in names}
+
+    def _buried(self, conn: Connection, names: Sequence[str]) -> dict[str, bytes]:
+        """Those of ``names`` who were erased."""
+        marks = {BURIED + subject: name for name, subject in zip(names, self.subjects(names), strict=True)}
+        return {marks[mark]: DESTROYED for mark, _ in self._wrapped(conn, list(marks))}
 
     def _wrapped(self, conn: Connection, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         c = ledger.vault_keys.c
@@ -182,24 +232,48 @@ class Vault:
         if self._opened is None:
             with self._home.ledger.read() as conn:
                 stored = _stored_root(conn)
-            wrap = keys.derive(keys.master(self._home.root, create=stored is None), "wrap")
             if stored is None:
-                sealed = keys.seal(wrap, os.urandom(keys.SIZE), bound=_bound(_META))
+                wrap = keys.derive(keys.master(self._home.root, create=True), "wrap")
+                sealed = keys.seal(wrap, os.urandom(keys.SIZE), bound=bound(ROOT))
                 with self._home.ledger.write() as conn:
-                    insert_new(conn, ledger.meta, [{"key": _META, "value": base64.b64encode(sealed).decode()}])
+                    insert_new(conn, ledger.meta, [{"key": ROOT, "value": base64.b64encode(sealed).decode()}])
                     stored = _stored_root(conn)
             assert stored is not None
-            root = keys.unseal(wrap, stored, bound=_bound(_META))
-            if root is None:
-                where = f"environment variable {keys.ENV}" if os.environ.get(keys.ENV) else str(keys.path(self._home.root))
-                raise StateError(f"The master key in {where} is not the one that this shop was made with. Put the right one back.")
-            self._opened = (wrap, root)
+            wrap, root = unlock(self._home.root, stored)
+            self._opened, self._stored = (wrap, root), stored
             self._hash_key = keys.derive(root, "address hash")
         return self._opened
+
+    def _current(self, conn: Connection) -> None:
+        """Read the master key again when it was replaced since."""
+        if self._opened is not None and _stored_root(conn) != self._stored:
+            self._opened = None
+            self._secrets()
 
     def _hash(self, normal: str) -> str:
         self._secrets()
         return hmac.new(self._hash_key, normal.encode(), hashlib.sha256).hexdigest()
+
+
+def unlock(root: Path, stored: bytes) -> tuple[bytes, bytes]:
+    """The wrap key and the root of a shop whose sealed root is ``stored``.
+
+    Raises
+    ------
+    StateError
+        Neither the master key nor one that replaces it opens it.
+    """
+    wrap = keys.derive(keys.master(root, create=False), "wrap")
+    secret = keys.unseal(wrap, stored, bound=bound(ROOT))
+    if secret is None and (fresh := keys.following(root)) is not None:
+        wrap = keys.derive(fresh, "wrap")
+        secret = keys.unseal(wrap, stored, bound=bound(ROOT))
+        if secret is not None and not os.environ.get(keys.NEXT_ENV):
+            keys.settle(root)  # a rotation was cut off after its last commit
+    if secret is None:
+        where = f"environment variable {keys.ENV}" if os.environ.get(keys.ENV) else str(keys.path(root))
+        raise StateError(f"The master key in {where} is not the one that this shop was made with. Put the right one back.")
+    return wrap, secret
 
 
 def _empty_wal(book: ledger.Ledger) -> None:
@@ -231,12 +305,13 @@ def _storable(address: str) -> bool:
     return 0 < len(address) <= 320 and not any(unicodedata.category(character) == "Cc" for character in address)
 
 
-def _bound(*names: str) -> bytes:
+def bound(*names: str) -> bytes:
+    """What a ciphertext is bound to: it opens under these names only."""
     return json.dumps(["tradewind", 1, *names]).encode()
 
 
 def _unwrap(wrap: bytes, customer: str, wrapped: bytes) -> bytes:
-    key = keys.unseal(wrap, wrapped, bound=_bound(customer))
+    key = keys.unseal(wrap, wrapped, bound=bound(customer))
     if key is None:
         raise StateError(
             f'The data key of customer "{customer}" is damaged or belongs to another customer. Restore the ledger from a backup.'
@@ -245,7 +320,7 @@ def _unwrap(wrap: bytes, customer: str, wrapped: bytes) -> bytes:
 
 
 def _open(wrap: bytes, customer: str, channel: str, ciphertext: bytes, wrapped: bytes) -> str:
-    plain = keys.unseal(_unwrap(wrap, customer, bytes(wrapped)), bytes(ciphertext), bound=_bound(customer, channel))
+    plain = keys.unseal(_unwrap(wrap, customer, bytes(wrapped)), bytes(ciphertext), bound=bound(customer, channel))
     if plain is None:
         raise StateError(
             f'The {channel} contact of customer "{customer}" is damaged. Restore the ledger from a backup or collect it again.'
@@ -254,5 +329,5 @@ def _open(wrap: bytes, customer: str, channel: str, ciphertext: bytes, wrapped: 
 
 
 def _stored_root(conn: Connection) -> bytes | None:
-    value = conn.execute(select(ledger.meta.c.value).where(ledger.meta.c.key == _META)).scalar()
+    value = conn.execute(select(ledger.meta.c.value).where(ledger.meta.c.key == ROOT)).scalar()
     return None if value is None else base64.b64decode(value)
