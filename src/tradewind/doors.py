@@ -15,6 +15,7 @@ from tradewind.types import Report, utc
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tradewind.collect.backup import Restored
     from tradewind.collect.consent_desk import Desk
     from tradewind.compose._chat_batch import Loaded
     from tradewind.compose.desk import Words
@@ -48,6 +49,14 @@ class Doors:
         from tradewind.engine.home import Home
 
         return cls(Home.open(url, create=create), now=now)
+
+    @classmethod
+    def restore(cls, backup: str | Path, url: str | Path, *, keys: str | Path, now: datetime | None = None) -> Restored:
+        """Make a new shop at ``url`` of a backup; ``keys`` is the folder that was kept apart, as it is today (docs/vault.md)."""
+        from tradewind.collect.backup import restore
+        from tradewind.learn.forget_models import forget
+
+        return restore(Path(backup), url, keys=Path(keys), now=now or datetime.now(UTC), also=forget)
 
     @property
     def home(self) -> Home:

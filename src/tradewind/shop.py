@@ -71,6 +71,8 @@ class Shop(Doors):
         if any(count.table == "events" for count in report.counts):  # also after a load that is done: it may have been killed here
             withdraw_from_log(self.home)
             withdraw_done(self.home, now=self.now())
+        if any(count.table in ("events", "customers", "consents", "audiences") for count in report.counts):
+            self.privacy.again()  # who was erased does not come back with an old file
         if any(count.table == "items" for count in report.counts):
             from tradewind.compose.pricelog import note
 
@@ -213,6 +215,7 @@ class Shop(Doors):
         """
         from tradewind.requested import decided
 
+        self.privacy.check()
         return decided(
             self.home, policy, offers=offers, channels=channels, budget=budget, holdout=holdout, window_days=window_days,
             seed=seed, limits=limits, as_of=as_of, now=self.now, progress=progress or _quiet,
@@ -222,6 +225,7 @@ class Shop(Doors):
         """Decisions for one customer at a time, of the newest plan or another; ``visits`` expected ones pace the budget."""
         from tradewind.requested import door
 
+        self.privacy.check()
         return door(self.home, plan or self.plan(), visits=visits, now=self.now())
 
     def curve(

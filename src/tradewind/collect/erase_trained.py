@@ -126,24 +126,23 @@ def due(home: Home) -> list[Due]:
         return [Due(row.name, row.version, bool(row.active), row.erased, from_micros(row.deadline)) for row in conn.execute(query)]
 
 
-def serve(home: Home, name: str, version: str, *, now: datetime) -> str | None:
-    """What to warn of before a model is used; None when all is well.
+def late(home: Home, *, now: datetime) -> str | None:
+    """What to warn of before the shop's active models are used; None when none of them is past its deadline.
 
     Raises
     ------
     StateError
-        The version is past its deadline, and the shop's rule is to refuse it.
+        One is, and the shop's rule is to refuse it.
     """
-    with home.ledger.read() as conn:
-        mine = (trainings.c.name == name, trainings.c.version == version, trainings.c.deadline <= micros(now))
-        late = conn.execute(select(trainings.c.deadline, trainings.c.erased).where(*mine)).first()
-        refuse = late is not None and rule(conn).late == "refuse"
-    if late is None:
+    over = [one for one in due(home) if one.active and one.deadline <= now]
+    if not over:
         return None
+    names = ", ".join(f'"{one.name}"' for one in over)
     said = (
-        f'The model "{name}" still knows what it learned from {late.erased} customer(s) who were erased; it had to be learned anew until '
-        f"{from_micros(late.deadline):%Y-%m-%d}. Run: tradewind learn --shop {home.root}"
+        f"The model {names} still knows what it learned from {over[0].erased} customer(s) who were erased; it had to be learned anew until "
+        f"{over[0].deadline:%Y-%m-%d}. Run: tradewind learn --shop {home.root}"
     )
-    if refuse:
-        raise StateError(said)
+    with home.ledger.read() as conn:
+        if rule(conn).late == "refuse":
+            raise StateError(said)
     return said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -118,7 +117,7 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Make a new shop of a backup, without those who were erased since."""
-    from tradewind.learn.forget import restore as bring
+    from tradewind.shop import Shop
 
-    done = bring(folder, shop, keys=keys, now=datetime.now(UTC))
+    done = Shop.restore(folder, shop, keys=keys)
     say(done.to_json(), done.to_text(), as_json=as_json)

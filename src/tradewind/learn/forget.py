@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from tradewind.learn import forget_models
 
 if TYPE_CHECKING:
-    from tradewind.collect.backup import Restored, Saved
+    from tradewind.collect.backup import Saved
     from tradewind.collect.erase import Erased
     from tradewind.collect.erase_trained import Due, Rule
     from tradewind.collect.erase_verify import Proof
@@ -80,6 +81,13 @@ class Privacy:
 
         return due(self._home)
 
+    def check(self) -> None:
+        """Before models serve: a warning in the program's log, or StateError, when one is past its deadline."""
+        from tradewind.collect.erase_trained import late
+
+        if said := late(self._home, now=self._now()):
+            logging.getLogger(__name__).warning(said)
+
     def rule(self, rule: Rule | None = None) -> Rule:
         """How long such a version may serve, and what happens then; given one, it is set first."""
         from tradewind.collect import erase_trained
@@ -88,10 +96,3 @@ class Privacy:
             erase_trained.save_rule(self._home, rule)
         with self._home.ledger.read() as conn:
             return erase_trained.rule(conn)
-
-
-def restore(folder: str | Path, url: str | Path, *, keys: str | Path, now: datetime) -> Restored:
-    """Make a new shop of a backup, and erase in it whoever was erased since; see ``collect/backup.py``."""
-    from tradewind.collect.backup import restore as bring
-
-    return bring(Path(folder), url, keys=Path(keys), now=now, also=forget_models.forget)

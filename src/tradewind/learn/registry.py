@@ -9,18 +9,17 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select, update
 
-from tradewind.collect.erase_trained import record, serve
+from tradewind.collect.erase_trained import record
 from tradewind.engine import ledger as books
 from tradewind.engine.files import fsync_dir, fsync_file
 from tradewind.engine.home import Home
@@ -106,8 +105,7 @@ def active(home: Home, name: str, *, before: datetime | None = None) -> Version:
     Raises
     ------
     StateError
-        Nothing of that name was learned, its folder is gone, it learned from what happened after ``before``, or it had to be
-        learned anew because somebody was erased, and the shop refuses late models.
+        Nothing of that name was learned, its folder is gone, or it learned from what happened after ``before``.
     """
     with home.ledger.read() as connection:
         row = connection.execute(select(books.models).where(books.models.c.name == name, books.models.c.active)).mappings().first()
@@ -122,8 +120,6 @@ def active(home: Home, name: str, *, before: datetime | None = None) -> Version:
             f'The active "{name}" learned from what happened until {found.as_of.isoformat()}, after {before.isoformat()}: it knows the '
             f"future. Run: tradewind learn --as-of {before.isoformat()} --shop {home.root}"
         )
-    if late := serve(home, name, found.version, now=datetime.now(UTC)):  # a promise to people: a replayed clock does not move it
-        logging.getLogger(__name__).warning(late)
     return found
 
 
