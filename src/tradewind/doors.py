@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tradewind.decide.what_if import WhatIf
     from tradewind.engine.home import Home
     from tradewind.learn.forget import Privacy
+    from tradewind.measure.evidence import Evidence
 
 
 class Doors:
@@ -159,3 +160,12 @@ class Doors:
         from tradewind.compose._chat_batch import load
 
         return load(self.home, Path(path), now=self.now())
+
+    # -- measure ------------------------------------------------------------------------------------------------------
+
+    @property
+    def evidence(self) -> Evidence:
+        """Other policies on a plan's log, attribution, fairness, quality: the reports beside :meth:`Shop.measure`."""
+        from tradewind.measure.evidence import Evidence
+
+        return Evidence(self.home, now=self.now)

@@ -295,15 +295,17 @@ class Shop(Doors):
         """Hand off what is ready and due. Sends only with ``dry_run=False``; ``to`` names or is the sender.
 
         ``"file"`` writes JSON lines into the shop's ``outbox`` folder, ``"console"`` prints, ``"smtp"`` is set up from the
-        environment (``docs/deliver.md``).
+        environment (``docs/deliver.md``). Nothing is sent of a plan that breaks ``fairness.toml``.
         """
         from tradewind.decide.withdraw import withdraw_done
         from tradewind.deliver.channels.base import Channel
         from tradewind.deliver.channels.outbox import Outbox
         from tradewind.deliver.deliver import channel, deliver
+        from tradewind.measure.fairness import gate
 
         if dry_run:
             return deliver(self.home, asked.is_plan(plan).plan_id, channels=Outbox(), now=self.now, dry_run=True, progress=progress)
+        gate(self.home, asked.is_plan(plan))  # the rules may be newer than the plan
         withdraw_done(self.home, now=self.now())  # what came through the inbox counts, too
         if not isinstance(to, str | Channel | Mapping):
             raise InputError(f"deliver: to must be the name of a sender, a Channel, or a mapping of channels to them; got {to!r}.")
