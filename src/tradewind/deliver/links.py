@@ -122,7 +122,8 @@ class Links:
         """
         try:
             payload, mac = (base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in token.split("."))
-            genuine = hmac.compare_digest(mac, self._mac(payload))
+            # One spelling only: base64 has others that decode to the same.
+            genuine = hmac.compare_digest(mac, self._mac(payload)) and token == f"{_text(payload)}.{_text(mac)}"
         except (binascii.Error, ValueError):
             genuine = False
         if genuine:
