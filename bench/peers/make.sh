@@ -29,3 +29,8 @@ if [ ! -d .venv-statsforecast ]; then
   "${PYTHON:-python3.11}" -m venv .venv-statsforecast
   .venv-statsforecast/bin/python -m pip install --quiet "statsforecast==2.1.1"
 fi
+# tea-tasting, for bench/experiments.py.
+if [ ! -d .venv-tea ]; then
+  "${PYTHON:-python3.11}" -m venv .venv-tea
+  .venv-tea/bin/python -m pip install --quiet "tea-tasting==1.14.0" "ibis-framework[duckdb]==12.0.0" "duckdb==2.0.0"
+fi

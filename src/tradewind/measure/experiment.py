@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tradewind.errors import InputError, unknown
-from tradewind.measure.rows import Prepared, prepare
+from tradewind.measure.rows import NAMELESS, Fault, Prepared, prepare
 from tradewind.measure.tally import Expr, Run, Stratum, Tally, quantiles, tally
 from tradewind.measure.trial import Metric, Trial
 from tradewind.measure.validity import Check, check_all
@@ -75,8 +75,11 @@ def analyse(table: Expr, run: Run, trial: Trial) -> Analysis:
     """
     trial = trial.checked()
     prepared = prepare(table, run, trial)
-    pairs = [(a, b) for metric in trial.metrics for a in _needed(metric, trial) for b in _needed(metric, trial)]
+    pairs = [(a, b) for metric in trial.metrics for a in trial.needed(metric) for b in trial.needed(metric)]
     found = tally(prepared.units, run, arm=trial.arm, pairs=pairs, strata=trial.strata)
+    if found.nameless:
+        lost = Fault("arm", found.nameless, f"{found.nameless:,} {NAMELESS.format(trial.arm)}")
+        prepared = replace(prepared, faults=(*prepared.faults, lost))
     if trial.control not in found.arms:
         raise unknown("arm", trial.control, found.arms)
     if len(found.arms) < 2:
@@ -97,11 +100,6 @@ def analyse(table: Expr, run: Run, trial: Trial) -> Analysis:
     return Analysis(trial, found, prepared, _judged(effects), checks, thin)
 
 
-def _needed(metric: Metric, trial: Trial) -> tuple[str, ...]:
-    """Columns of which the metric needs all covariances."""
-    return metric.columns if metric.share is not None else tuple(dict.fromkeys((*metric.columns, *trial.facts)))
-
-
 def _strata(found: Tally, arm: str, control: str) -> tuple[list[Stratum], int]:
     """Strata with at least two units in both arms, and how many units of the two are in the others."""
     kept, lost = [], 0
@@ -119,8 +117,8 @@ def _strata(found: Tally, arm: str, control: str) -> tuple[list[Stratum], int]:
 
 
 def _mean(trial: Trial, found: Tally, metric: Metric, arm: str, strata: Sequence[Stratum]) -> Effect:
-    names = _needed(metric, trial)
-    sides = tuple((names.index(top), None if bottom is None else names.index(bottom)) for top, bottom in trial.sides)
+    names = trial.needed(metric)
+    sides = tuple((names.index(top), None if bottom is None else names.index(bottom)) for top, bottom in trial.sides(metric))
     shape = Shape(names.index(metric.top), None if metric.bottom is None else names.index(metric.bottom), sides)
     treat, control = (found.moments(name, names, strata) for name in (arm, trial.control))
     compared = compare(treat, control, shape)

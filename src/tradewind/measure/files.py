@@ -46,12 +46,12 @@ class Source:
         metrics = [metric for metric in trial.metrics if metric.share is None]
         if not metrics:
             raise InputError("power: name a mean or a ratio; the power of a quantile is not computed.")
-        pairs = [(a, b) for metric in metrics for a in (*metric.columns, *trial.facts) for b in (*metric.columns, *trial.facts)]
+        pairs = [(a, b) for metric in metrics for a in trial.needed(metric) for b in trial.needed(metric)]
         found = tally(self.table.mutate(tw_all=ibis.literal("all")), self.run, arm="tw_all", pairs=pairs)
         rows = []
         for metric in metrics:
-            names = tuple(dict.fromkeys((*metric.columns, *trial.facts)))
-            sides = tuple((names.index(top), None if bottom is None else names.index(bottom)) for top, bottom in trial.sides)
+            names = trial.needed(metric)
+            sides = tuple((names.index(top), None if bottom is None else names.index(bottom)) for top, bottom in trial.sides(metric))
             whole = pooled(found.moments("all", names, found.strata))
             mean, sd, left = adjusted(whole, Shape(0, None if metric.bottom is None else 1, sides))
             if sd == 0:

@@ -10,6 +10,8 @@ from tradewind.errors import InputError, unknown
 from tradewind.measure.tally import Expr, Run
 from tradewind.measure.trial import Trial
 
+NAMELESS = 'rows have no arm (column "{}" is empty) and were left out.'
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -26,12 +28,13 @@ class Prepared:
     """One row per unit, and what was left out on the way there."""
 
     units: Expr
-    rows: int
     faults: tuple[Fault, ...]
 
 
 def prepare(table: Expr, run: Run, trial: Trial) -> Prepared:
     """Leave out what cannot be right and add up the rows of each unit; one query to count, one more where ``unit`` is given.
+
+    A table of one row per unit, without times and currencies, needs none: rows without an arm are counted where arms are.
 
     Raises
     ------
@@ -51,8 +54,11 @@ def prepare(table: Expr, run: Run, trial: Trial) -> Prepared:
     currency = _commonest(table, run, trial.currency) if trial.currency else None
     if currency is not None:
         tests["currency"] = table[trial.currency].notnull() & (table[trial.currency].cast("string") != currency)
-    sums = {name: ibis.ifelse(test, 1, 0).sum() for name, test in tests.items()}
-    counts = run(table.aggregate(rows=table.count(), **sums)).to_pylist()[0]
+    if trial.unit is None and not tests:
+        return Prepared(table, tuple(faults))
+    tests["arm"] = table[trial.arm].isnull()
+    sums = {name: ibis.coalesce(ibis.ifelse(test, 1, 0).sum(), 0) for name, test in tests.items()}
+    counts = run(table.aggregate(**sums)).to_pylist()[0]
     faults += _row_faults(counts, trial, currency)
     for name in ("arm", "unit", "currency"):
         if counts.get(name):
@@ -61,9 +67,9 @@ def prepare(table: Expr, run: Run, trial: Trial) -> Prepared:
         early = table[trial.outcome_at] < table[trial.at]
         table = table.mutate(**{name: ibis.ifelse(early, 0, table[name].cast("float64")) for name in trial.outcomes})
     if trial.unit is None:
-        return Prepared(table, counts["rows"], tuple(faults))
+        return Prepared(table, tuple(faults))
     units, more = _units(table, run, trial)
-    return Prepared(units, counts["rows"], (*faults, *more))
+    return Prepared(units, (*faults, *more))
 
 
 def fits(table: Expr, trial: Trial) -> None:
@@ -97,7 +103,7 @@ def _commonest(table: Expr, run: Run, name: str) -> str | None:
 
 
 def _tests(table: Expr, trial: Trial) -> dict[str, Expr]:
-    tests = {"arm": table[trial.arm].isnull()}
+    tests: dict[str, Expr] = {}
     if trial.unit:
         tests["unit"] = table[trial.unit].isnull()
     if trial.at and trial.outcome_at:
@@ -108,7 +114,7 @@ def _tests(table: Expr, trial: Trial) -> dict[str, Expr]:
 
 def _row_faults(counts: Mapping[str, Any], trial: Trial, currency: str | None) -> list[Fault]:
     words = {
-        "arm": f'rows have no arm (column "{trial.arm}" is empty) and were left out.',
+        "arm": NAMELESS.format(trial.arm),
         "unit": f'rows have no unit (column "{trial.unit}" is empty) and were left out.',
         "early": f'rows happened before their unit was assigned ("{trial.outcome_at}" before "{trial.at}"); their outcomes count as 0.',
         "currency": f"rows are in another currency than {currency} and were left out; amounts of different currencies cannot be added.",

@@ -27,6 +27,7 @@ class Tally:
     columns: tuple[str, ...]
     groups: Mapping[tuple[str, Stratum], Row]
     missing: Mapping[str, int]
+    nameless: int = 0  # rows without an arm
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -77,14 +78,9 @@ def tally(table: Expr, run: Run, *, arm: str, pairs: Iterable[tuple[str, str]], 
     columns = tuple(sorted({name for pair in wanted for name in pair}))
     whole = _sums(table, run, arm, columns, wanted, strata)
     if all(_complete(row, len(columns), len(strata)) for row in whole):
-        return _tally(columns, whole, len(strata), {})
+        return _tally(columns, whole, whole, len(strata))
     kept = _sums(table.filter(*(_known(table[name]) for name in (*columns, *strata))), run, arm, columns, wanted, strata)
-    missing: dict[str, int] = {}
-    for sign, rows in ((1, whole), (-1, kept)):
-        for row in rows:
-            if row["arm"] is not None:
-                missing[row["arm"]] = missing.get(row["arm"], 0) + sign * int(row["n"])
-    return _tally(columns, kept, len(strata), missing)
+    return _tally(columns, whole, kept, len(strata))
 
 
 def _sums(table: Expr, run: Run, arm: str, columns: Sequence[str], wanted: Sequence[tuple[str, str]], strata: Sequence[str]) -> list[Row]:
@@ -118,9 +114,15 @@ def _known(column: Expr) -> Expr:
     return column.notnull() & ~column.isnan() & ~column.isinf()
 
 
-def _tally(columns: tuple[str, ...], rows: Sequence[Row], strata: int, missing: Mapping[str, int]) -> Tally:
-    groups = {(row["arm"], tuple(row[f"s{i}"] for i in range(strata))): row for row in rows if row["arm"] is not None}
-    return Tally(columns, groups, {arm: count for arm, count in missing.items() if count})
+def _tally(columns: tuple[str, ...], whole: Sequence[Row], kept: Sequence[Row], strata: int) -> Tally:
+    groups = {(row["arm"], tuple(row[f"s{i}"] for i in range(strata))): row for row in kept if row["arm"] is not None}
+    missing: dict[str, int] = {}
+    for sign, rows in ((1, whole), (-1, kept)):
+        for row in rows:
+            if row["arm"] is not None:
+                missing[row["arm"]] = missing.get(row["arm"], 0) + sign * int(row["n"])
+    nameless = sum(int(row["n"]) for row in whole if row["arm"] is None)
+    return Tally(columns, groups, {arm: count for arm, count in missing.items() if count}, nameless)
 
 
 def quantiles(

@@ -17,7 +17,8 @@ BROKEN = 0.001  # a p-value below this says that the split, or the data, are bro
 class Metric:
     """A mean of ``top`` per unit, a ratio of ``top`` to ``bottom``, or a quantile of ``top``.
 
-    ``guard``: the metric is a guard rail; a loss of up to this share of the control's mean is tolerated, more is not.
+    ``guard``: the metric is a guard rail; a loss of up to this share of the control's mean is tolerated, more is not. ``covariates``: its
+    own, beside those of the whole trial.
     """
 
     top: str
@@ -25,26 +26,29 @@ class Metric:
     share: float | None = None  # of a quantile: .5 is the median
     lower_is_better: bool = False
     guard: float | None = None
+    covariates: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, text: str) -> Metric:
-        """Read ``"revenue"``, ``"orders/sessions"`` or ``"revenue@0.9"``; raises InputError for anything else."""
-        found = re.fullmatch(r"([^/@]+)(?:/([^/@]+)|@(0?\.\d+))?", text.strip())
-        if found is None:
+        """Read ``"revenue"``, ``"orders/sessions"``, ``"revenue@0.9"``, each perhaps with covariates: ``"revenue~before+age"``.
+
+        Raises InputError for anything else.
+        """
+        metric, tilde, sides = text.partition("~")
+        found = re.fullmatch(r"([^/@]+)(?:/([^/@]+)|@(0?\.\d+))?", metric.strip())
+        covariates = tuple(side.strip() for side in sides.split("+")) if tilde else ()
+        if found is None or not all(covariates) or (found[3] and covariates):
             raise InputError(
-                f'metric: "{text}" is none. Write a column, a ratio such as orders/sessions, or a quantile such as revenue@0.9.'
+                f'metric: "{text}" is none. Write a column, a ratio such as orders/sessions, a quantile such as revenue@0.9, '
+                "or a metric with what was known before: revenue~revenue_before."
             )
-        return cls(found[1].strip(), found[2] and found[2].strip(), float(found[3]) if found[3] else None)
+        return cls(found[1].strip(), found[2] and found[2].strip(), float(found[3]) if found[3] else None, covariates=covariates)
 
     @property
     def name(self) -> str:
         """How people call it, and how it was asked for."""
-        return self.top if self.bottom is None and self.share is None else f"{self.top}/{self.bottom}" if self.bottom else self.quantile
-
-    @property
-    def quantile(self) -> str:
-        """The name of a quantile metric."""
-        return f"{self.top}@{self.share:g}"
+        metric = f"{self.top}/{self.bottom}" if self.bottom else self.top if self.share is None else f"{self.top}@{self.share:g}"
+        return f"{metric}~{'+'.join(self.covariates)}" if self.covariates else metric
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -97,13 +101,18 @@ class Trial:
             check("experiment", {f"share {name}": share}, {f"share {name}": Number(0, 1e9)})
         return self
 
-    @property
-    def sides(self) -> tuple[tuple[str, str | None], ...]:
-        """The covariates as (top, bottom)."""
-        pairs = [Metric.read(text) for text in self.covariates]
+    def sides(self, metric: Metric | None = None) -> tuple[tuple[str, str | None], ...]:
+        """The covariates of a metric, or of all of them, as (top, bottom)."""
+        own = [name for each in self.metrics for name in each.covariates] if metric is None else metric.covariates
+        pairs = [Metric.read(text) for text in dict.fromkeys((*self.covariates, *own))]
         if any(pair.share is not None for pair in pairs):
             raise InputError("experiment: a covariate is a column or a ratio of two columns, not a quantile.")
         return tuple((pair.top, pair.bottom) for pair in pairs)
+
+    def needed(self, metric: Metric) -> tuple[str, ...]:
+        """Columns of which a metric needs all covariances; its own come first."""
+        sides = () if metric.share is not None else self.sides(metric)
+        return tuple(dict.fromkeys((*metric.columns, *(name for pair in sides for name in pair if name))))
 
     @property
     def outcomes(self) -> tuple[str, ...]:
@@ -113,4 +122,4 @@ class Trial:
     @property
     def facts(self) -> tuple[str, ...]:
         """Numeric columns that are facts of a unit, the same in each of its rows."""
-        return tuple(dict.fromkeys(name for pair in self.sides for name in pair if name))
+        return tuple(dict.fromkeys(name for pair in self.sides() for name in pair if name))

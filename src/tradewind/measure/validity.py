@@ -91,7 +91,7 @@ def contingency(table: np.ndarray) -> float | None:
 def _before(found: Tally, trial: Trial) -> list[Check]:
     """Covariates were fixed before assignment, so they may not differ by arm."""
     checks = []
-    for top, bottom in trial.sides:
+    for top, bottom in trial.sides():
         names = (top,) if bottom is None else (top, bottom)
         sides = {
             arm: [pooled(part for part in found.moments(arm, names, found.strata) if part.n)] for arm in found.arms if found.count(arm)
@@ -104,7 +104,7 @@ def _before(found: Tally, trial: Trial) -> list[Check]:
             if p < BROKEN:
                 text = f"{label} differed between {arm} and {trial.control} before the start (p = {p:.2g}): the assignment was not random."
                 checks.append(Check("balance", "FAIL", text, p))
-    if trial.sides and not checks:
+    if trial.sides() and not checks:
         checks.append(Check("balance", "PASS", "What is known from before the start does not differ between the arms."))
     return checks
 
