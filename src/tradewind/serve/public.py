@@ -40,12 +40,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tradewind.collect.consent_desk import Desk
 from tradewind.collect.consent_texts import called
 from tradewind.collect.vault import Vault
-from tradewind.deliver.links import Link, Links
+from tradewind.deliver.links import Link, Links, links_base
 from tradewind.errors import InputError
 from tradewind.serve import pages
-from tradewind.serve.visits import PIXEL, note
+from tradewind.serve.visits import PIXEL, Visits
 
 if TYPE_CHECKING:
+    from tradewind.engine.home import Home
     from tradewind.shop import Shop
 
 LONGEST = 16_384  # bytes of a body
@@ -71,6 +72,15 @@ def app(shop: Shop, *, base: str, keep_ip: bool = False) -> Starlette:
     return Starlette(routes=routes, middleware=[Middleware(_Hardened)], exception_handlers={HTTPException: site.failed})
 
 
+def base_of(home: Home, told: str | None) -> str:
+    """Where the pages are: what was told, else ``base`` of ``[links]`` in ``channels.toml``; raises InputError for neither."""
+    if found := told or links_base(home):
+        return found.rstrip("/")
+    raise InputError(
+        "Where are the public pages? Give --base https://shop.example/t, set TRADEWIND_LINKS, or write base under [links] in channels.toml."
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Shown:
     """One switch as the page shows it."""
@@ -90,6 +100,7 @@ class _Site:
         self._desk = Desk(shop.home, now=shop.now)
         self._base, self._keep_ip = base.rstrip("/"), keep_ip
         self._tries = _Tries()
+        self._visits = Visits(shop.home)
 
     # -- pages ---------------------------------------------------------------------------------------------------------
 
@@ -171,8 +182,7 @@ class _Site:
             raise HTTPException(404) from None
 
     async def _visited(self, request: Request, link: Link) -> None:
-        if request.method == "GET":  # HEAD asks where a link leads; nobody went there
-            await run_in_threadpool(note, self._home, link, at=self._now())
+        await run_in_threadpool(self._visits.note, link, method=request.method, headers=dict(request.headers), at=self._now())
 
     def _page(
         self, request: Request, name: str, told: Mapping[str, Any] | None = None, *, channel: str = "", status: int = 200

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from tradewind.deliver import feedback_clicks
 from tradewind.deliver.links import Link
-from tradewind.schema import Kind
-from tradewind.types import Event, micros
 
 if TYPE_CHECKING:
     from tradewind.engine.home import Home
 
 PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")  # a transparent GIF
-_KINDS = {"click": Kind.CLICK, "open": Kind.OPEN}
+EVERY = timedelta(minutes=1)  # how often visits are settled while there are any
 
 
-def note(home: Home, link: Link, *, at: datetime) -> None:
-    """Enter a visit into the event log, once per link; a link that has ended leads on and says nothing."""
-    if link.until and micros(at) >= link.until:
-        return
-    key = json.dumps([link.purpose, link.decision_id, link.customer, link.channel, link.url])
-    event = Event(
-        f"{link.purpose}-{hashlib.sha256(key.encode()).hexdigest()[:32]}", at, _KINDS[link.purpose].value, "link",
-        customer=link.customer, channel=link.channel, decision_id=link.decision_id,
-    )  # fmt: skip
-    home.log.append([event], now=at)
+class Visits:
+    """Keeps visits until it is known who came (docs/channels.md), and enters them into the event log then."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._settled: datetime | None = None
+
+    def note(self, link: Link, *, method: str, headers: Mapping[str, str], at: datetime) -> None:
+        """Keep one visit of a verified link; a link that has ended says nothing."""
+        request = feedback_clicks.Request(method, headers.get("user-agent", ""), headers)
+        feedback_clicks.take(self._home, link, request, now=at)
+        if self._settled is None or at - self._settled >= EVERY:
+            self._settled = at
+            feedback_clicks.settle(self._home, now=at)
