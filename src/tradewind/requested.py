@@ -93,6 +93,7 @@ def request(  # the arguments of Shop.decide, and the shop's clock
         caps=told.caps,
         **_known(home, wanted, cut, blocked=told.blocked),
         window_days=window_days,
+        impersonal=_impersonal(home),
         margin=home.settings.margin,
         promised=promised(home, at=now) if models is None else promised(home, at=cut, before=cut),
         zone=home.settings.zone,
@@ -108,6 +109,14 @@ def _allowed(home: Home, channels: Sequence[str]) -> pa.Table:
 
     found = Consents(home).sendable()
     return found.filter(pc.is_in(found["channel"], value_set=pa.array(list(channels), pa.string())))
+
+
+def _impersonal(home: Home) -> frozenset[str]:
+    """Who switched personalisation off, as of now: also a replay of the past does not read their profiles."""
+    from tradewind.collect.consent_acts import impersonal
+
+    with home.ledger.read() as conn:
+        return impersonal(conn)
 
 
 def _known(home: Home, offers: Sequence[Offer], cut: datetime, *, blocked: frozenset[str]) -> dict[str, Any]:

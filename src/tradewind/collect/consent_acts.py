@@ -126,10 +126,11 @@ def personal(conn: Connection, customer: str) -> bool:
     return in_force(conn, customer).get("personalisation", True)
 
 
-def impersonal(conn: Connection) -> frozenset[str]:
-    """All customers who switched personalisation off."""
+def impersonal(conn: Connection, *, among: Sequence[str] | None = None) -> frozenset[str]:
+    """The customers who switched personalisation off: all of them, or those ``among`` a few."""
     c = ledger.consents.c
-    rows = conn.execute(select(c.customer, c.granted).where(c.channel == "personalisation").order_by(c.at)).all()
+    query = select(c.customer, c.granted).where(c.channel == "personalisation").order_by(c.at)
+    rows = conn.execute(query if among is None else query.where(c.customer.in_(among))).all()
     latest = {row.customer: bool(row.granted) for row in rows}
     return frozenset(name for name, granted in latest.items() if not granted)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from tradewind.collect.consent_acts import impersonal
 from tradewind.compose.approval import libraries
 from tradewind.compose.base import Chooser
 from tradewind.compose.copy_report import report
@@ -64,6 +65,7 @@ class Choosing:
     version: str
     segment: Mapping[str, str]  # of a decision
     told: dict[str, list[tuple[datetime, tuple[str, ...]]]] = field(default_factory=dict)  # what each customer of the chunk was told
+    unread: frozenset[str] = frozenset()  # customers of the chunk who switched personalisation off: all that fits is alike to them
 
     @classmethod
     def open(cls, home: Home, features: pa.Table | None, *, known: Mapping[str, Library], now: datetime) -> Choosing:
@@ -77,26 +79,36 @@ class Choosing:
     def look(self, customers: Sequence[str], *, at: datetime) -> None:
         """Read what the customers of a chunk were told before."""
         self.told = histories(self.home, customers, at=at) if self.policy is not None else {}
+        with self.home.ledger.read() as conn:
+            self.unread = impersonal(conn, among=customers)
+
+    def kind(self, customer: str, decision: str) -> str | None:
+        """The segment that a message is written for."""
+        return None if customer in self.unread else self.segment.get(decision)
 
     def controlled(self, customer: str) -> bool:
         """Whether a customer gets the fixed template."""
-        return self.policy is not None and self.policy.controls(customer, salt=self.home.settings.salt)
+        return self.policy is not None and customer not in self.unread and self.policy.controls(customer, salt=self.home.settings.salt)
 
     def chooser(self, customer: str, decision: str, *, at: datetime) -> Chooser | None:
         """The chooser of one message."""
-        if self.policy is None:
+        if self.policy is None or customer in self.unread:
             return None
         seen = faded(self.told.get(customer, ()), at)
-        return self.policy.chooser(segment=self.segment.get(decision), seen=seen, controlled=self.controlled(customer))
+        return self.policy.chooser(segment=self.kind(customer, decision), seen=seen, controlled=self.controlled(customer))
 
     def headers(self, customer: str, decision: str) -> dict[str, str]:
         """What the log of a message says of how its words were chosen."""
-        found: dict[str, Any] = {"segment": self.segment.get(decision), "policy": self.version or None}
+        found: dict[str, Any] = {"segment": self.kind(customer, decision), "policy": self.version or None}
+        if customer in self.unread:
+            found["policy"] = None
         found["control"] = "1" if self.controlled(customer) else None
         return {name: value for name, value in found.items() if value is not None}
 
     def way(self, customer: str) -> str:
         """How the words of a customer are chosen, for people."""
+        if customer in self.unread:
+            return "uniform (personalisation is off)"
         if self.policy is None:
             return "uniform (nothing learned yet)"
         return "fixed template (control)" if self.controlled(customer) else f"policy {self.version}"

@@ -257,7 +257,7 @@ class _Run:
         facts = (facts.with_anchor(anchor) if anchor else facts).noting(fallback)
         customer, decision = row["customer"], row["decision_id"]
         chooser = self.choosing.chooser(customer, decision, at=send_at)
-        brief = Brief(decision, row["channel"], locale, reason, chooser=chooser, segment=self.choosing.segment.get(decision))
+        brief = Brief(decision, row["channel"], locale, reason, chooser=chooser, segment=self.choosing.kind(customer, decision))
         writer = self.components if self.choosing.controlled(customer) else self.writer
         text = write(brief, facts=facts, seed=self.seed, at=send_at, writer=writer, guard=self.guard, last=self.components)
         for verdict in text.verdicts:

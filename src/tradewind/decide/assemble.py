@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tradewind.decide.candidates import Candidates
-from tradewind.decide.eligibility import CODES
+from tradewind.decide.eligibility import CODE, CODES
 from tradewind.decide.features import NUMERIC, PREFIX
 from tradewind.decide.hashing import canonical, hex_rows, row_hashes
 from tradewind.decide.request import Request
 from tradewind.decide.sampling import Choices
 from tradewind.decide.scene import Scene
+from tradewind.decide.unread import OFF, PROFILE
 from tradewind.schema import PLAN, TIME, conform
 from tradewind.types import NOTHING, Offer, micros
 
@@ -230,8 +231,9 @@ def _reasons(request: Request, seen: Scene, found: Candidates, open_: np.ndarray
 
 def _suppressed(request: Request, seen: Scene, found: Candidates, over: np.ndarray) -> pa.Array:
     """A JSON object per customer: offer, ``channel:name`` or ``offer|item`` -> reason code."""
-    codes = np.concatenate([found.offer_codes, found.channel_codes, over[:, None].astype(np.int8)], axis=1)
-    names = [*(one.offer for one in request.offers), *(f"channel:{name}" for name in seen.shelf.channels)]
+    off = np.where(seen.impersonal, CODE[OFF], 0)
+    codes = np.concatenate([found.offer_codes, found.channel_codes, np.stack([off, over], axis=1).astype(np.int8)], axis=1)
+    names = [*(one.offer for one in request.offers), *(f"channel:{name}" for name in seen.shelf.channels), PROFILE]
     kinds, which = np.unique(codes, axis=0, return_inverse=True) if len(codes) > 1 else (codes, np.zeros(len(codes), dtype=np.int64))
     base = []
     for kind in kinds:

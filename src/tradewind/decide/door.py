@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tradewind.collect.consent_acts import personal
 from tradewind.decide import pacing
 from tradewind.decide.live import Decision, Live, commit
 from tradewind.errors import InputError, NotFound, StateError, did_you_mean
@@ -99,6 +100,8 @@ class Door:
         if context:
             profile = {**profile.to_pylist()[0], **context}  # type: ignore[union-attr]
         start, size = self._places.get(customer, (0, 0))
+        with self._home.ledger.read() as conn:
+            off = not personal(conn, customer)
         found = self._live.decide(
             profile,
             channels=self._channels.get(customer, []) if channels is None else channels,
@@ -106,6 +109,7 @@ class Door:
             at=now,
             request_id=visit,
             price=None if self._pace is None else self._pace.price,
+            impersonal=off,
         )
         if visit is None or now is None:
             return found

@@ -47,6 +47,7 @@ EXPLAIN = {
     "budget_reach": "the budget is too small to consider every customer for what costs money",
     "stock_reach": "too few pieces are left; customers from whom more is expected come first",
     "cap_reach": "a limit of its channel or offer is too small to consider every customer for it",
+    "personalisation_off": "the customer switched personalisation off: decided by the averages of the shop, the profile unread",
 }
 UNLIMITED = 2**31  # pieces
 CODES = tuple(EXPLAIN)

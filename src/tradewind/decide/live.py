@@ -145,6 +145,7 @@ class Live:
         at: datetime | None = None,
         request_id: str | None = None,
         price: float | None = None,
+        impersonal: bool = False,
     ) -> Decision:
         """Decide for one customer.
 
@@ -162,6 +163,8 @@ class Live:
             Names the occasion: the same one gives the same draw, another one another. Without it the decision is the plan's.
         price
             Of the budget, where it is paced; the plan's when left out.
+        impersonal
+            The customer switched personalisation off since the plan was made.
 
         Raises
         ------
@@ -175,7 +178,8 @@ class Live:
         allowed = pa.table(
             {"customer": pa.array([customer] * len(channels), pa.string()), "channel": pa.array(list(channels), pa.string())}
         )
-        request = replace(self._request, as_of=moment, profiles=profiles, allowed=allowed, shortlist=listed)
+        off = self._request.impersonal | {customer} if impersonal else self._request.impersonal
+        request = replace(self._request, as_of=moment, profiles=profiles, allowed=allowed, shortlist=listed, impersonal=off)
         seen = self._scene(request, customer)
         inputs = str(self.meta["inputs"])
         ids = digests(inputs if request_id is None else f"{inputs}\x1f{request_id}", [customer])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from tradewind.decide.unread import forgotten
 from tradewind.errors import InputError, SchemaError
 from tradewind.params import Number, check
 from tradewind.types import Offer, utc
@@ -104,7 +105,8 @@ class Request:
     channels with consent. ``channels`` maps a channel to the cost of one contact in whole minor units. ``budget`` is
     in minor units; plans that name the same ``budget_id`` share it, without one the plan has its own.
     ``margin`` (share of price) is assumed for items without a cost. ``impersonal`` customers switched
-    personalisation off: they are decided by the averages of the shop. ``reserve_z``: how many standard deviations of
+    personalisation off: they are decided by the averages of the shop, and the request itself forgets what it was told of them
+    (``decide/unread.py``). ``reserve_z``: how many standard deviations of
     redemption cost are reserved on top of the expectation. ``floor`` is the least propensity of a candidate; it is lowered to
     where it costs the share ``explore`` of the budget and forgoes that share of the profit.
     ``blocked`` customers, as those of a profile column ``blocked``,
@@ -147,6 +149,11 @@ class Request:
     caps: Caps = field(default_factory=Caps)
     size: int = 10
     reserve_z: float = 1.64
+
+    def __post_init__(self) -> None:
+        if self.impersonal:
+            for name, table in forgotten(self.profiles, self.shortlist, self.impersonal).items():
+                object.__setattr__(self, name, table)
 
     def check(self) -> None:
         """Raise an :class:`InputError` that says what is wrong with the request."""

@@ -14,6 +14,7 @@ from tradewind.decide.candidates import Candidates
 from tradewind.decide.eligibility import CODES
 from tradewind.decide.hashing import canonical, row_hash
 from tradewind.decide.scene import Scene
+from tradewind.decide.unread import OFF, PROFILE
 from tradewind.types import NOTHING, from_micros
 
 _RANKS = 60  # as in assemble
@@ -95,6 +96,8 @@ def _suppressed(seen: Scene, found: Candidates, over: int) -> dict[str, str]:
     told |= {
         f"channel:{name}": CODES[code] for name, code in zip(seen.shelf.channels, found.channel_codes[0].tolist(), strict=True) if code
     }
+    if seen.impersonal[0]:
+        told[PROFILE] = OFF
     if over:
         name, why = OVER[over]
         told[name] = why
