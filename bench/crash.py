@@ -28,7 +28,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -231,17 +231,24 @@ def compose(home: Home, job: Job) -> None:
     with home.ledger.read() as conn:
         query = select(c.message_id, c.decision_id, c.plan_id, c.customer, c.channel, c.send_at)
         rows = conn.execute(query.where(c.state == "planned").limit(120)).all()
-    for row in rows:
-        ends = next(each["expires_at"] for each in job.world.plans[row.plan_id] if each["decision_id"] == row.decision_id)
-        zone = job.world.zones[row.customer]
-        parts = {"subject": "Tea", "body": "Words.\nStop: {{unsubscribe_url}}"}
-        text = Message(
-            row.message_id, row.decision_id, row.plan_id, row.customer, row.channel, "en", parts, ("hook",), "f", "components",
-            from_micros(row.send_at), ends, {"zone": zone} if zone else {},
-        )  # fmt: skip
+    for start in range(0, len(rows), 20):
         with home.ledger.write() as conn:
-            change = update(outbox).where(c.message_id == row.message_id, c.state == "planned")
-            conn.execute(change.values(state="ready", message=text.to_json(), expires_at=micros(ends)))
+            for row in rows[start : start + 20]:
+                text, ends = worded(row, job)
+                change = update(outbox).where(c.message_id == row.message_id, c.state == "planned")
+                conn.execute(change.values(state="ready", message=text, expires_at=micros(ends)))
+
+
+def worded(row: Any, job: Job) -> tuple[str, datetime]:
+    """The text of a message as the outbox stores it, and when it expires."""
+    ends = next(each["expires_at"] for each in job.world.plans[row.plan_id] if each["decision_id"] == row.decision_id)
+    zone = job.world.zones[row.customer]
+    parts = {"subject": "Tea", "body": "Words.\nStop: {{unsubscribe_url}}"}
+    text = Message(
+        row.message_id, row.decision_id, row.plan_id, row.customer, row.channel, "en", parts, ("hook",), "f", "components",
+        from_micros(row.send_at), ends, {"zone": zone} if zone else {},
+    )  # fmt: skip
+    return text.to_json(), ends
 
 
 # -- the storm --------------------------------------------------------------------------------------------------------
@@ -256,7 +263,7 @@ def storm(job: Job, *, kills: int, workers: int, seed: int, progress: Callable[[
         for _ in range(workers):
             number += 1
             late = chance.random() < 0.25
-            die_at = None if late else chance.randint(1, chance.choice((15, 60, 150)))
+            die_at = None if late else chance.randint(1, chance.choice((20, 80, 300)))
             running.append((born(job, number, die_at=die_at, seed=seed + number), chance.uniform(0.0, 0.15) if late else None))
         for pid, moment in running:
             if moment is not None:
@@ -266,15 +273,19 @@ def storm(job: Job, *, kills: int, workers: int, seed: int, progress: Callable[[
         drained()
         turn(job, chance, pace * chance.uniform(0.5, 1.5))
         progress(died)
+    c = outbox.c
     with Home.open(job.url) as home:
-        for _ in range(400):
+        for _ in range(2_000):
             number += 1
             assert not ended(born(job, number, die_at=None, seed=seed + number)), "nobody kills any more"
             with home.ledger.read() as conn:
-                left = conn.execute(select(func.count()).where(outbox.c.state.in_(OPEN))).scalar_one()
-            if not left and all(min(row["send_at"] for row in rows) <= job.clock() for rows in job.world.plans.values()):
+                left = conn.execute(select(func.count()).where(c.state.in_(OPEN))).scalar_one()
+                next_at = conn.execute(select(func.min(c.next_at)).where(c.state == "ready")).scalar()
+            starts = [micros(min(row["send_at"] for row in rows)) for rows in job.world.plans.values()]
+            if not left and max(starts) <= job.clock.micros:
                 break
-            turn(job, chance, 60)
+            soon = min([at for at in (next_at, *starts) if at is not None and at > job.clock.micros], default=0)
+            turn(job, chance, max((soon - job.clock.micros) / 60e6, 3))
     return died
 
 
@@ -384,11 +395,11 @@ def cluster() -> Iterator[str]:
 
 
 @contextmanager
-def database() -> Iterator[str]:
-    """A fresh database on a server of our own."""
+def database(given: str | None) -> Iterator[str]:
+    """A fresh database on the given server, or on one of our own."""
     import psycopg
 
-    with cluster() as server:
+    with nullcontext(given) if given else cluster() as server:
         name = f"crash{secrets.token_hex(4)}"
         with psycopg.connect(server, autocommit=True) as conn:
             conn.execute(f'CREATE DATABASE "{name}"')
@@ -400,9 +411,10 @@ def main() -> None:
     extra = {
         "--kills": {"type": int, "default": 1_100, "help": "workers to kill per ledger"},
         "--ledger": {"choices": ("both", "sqlite", "postgresql"), "default": "both"},
+        "--server": {"help": "a PostgreSQL server to make a database on; without it one is started", "metavar": "URL"},
     }
     bench = Harness("crash", __doc__, extra=extra)
-    kills = 40 if bench.quick else bench.arguments.kills
+    kills = 16 if bench.quick else bench.arguments.kills
     size = {"people": 60, "many": 20} if bench.quick else {"people": 500, "many": 75}
     failed = False
     for ledger, workers in (("sqlite", 1), ("postgresql", 3)):
@@ -413,7 +425,7 @@ def main() -> None:
             if ledger == "sqlite":
                 found = trial(str(folder / "shop"), folder, kills=kills, workers=1, seed=bench.arguments.seed, **size)
             else:
-                with database() as url:
+                with database(bench.arguments.server) as url:
                     home = f"{url}&root={folder / 'shop'}"
                     found = trial(home, folder, kills=kills, workers=workers, seed=bench.arguments.seed, **size)
         for what, value in found.items():

@@ -198,10 +198,11 @@ class Worker:
 
     def _wait(self, gate: gates.Pass, number: int) -> bool:
         """Wait for the provider's rate; False when the run on this channel is over: stopped, broken, or a clock that stands still."""
-        before = self._at()
         if gate.wait_until is not None:
-            self.pause(min(max(gate.wait_until - before, 1) / SECOND, LONGEST_PAUSE))
-            if self._at() > before:
+            before = self._at()
+            self.pause(0.001)
+            if (now := self._at()) > before:
+                self.pause(min(max(gate.wait_until - now, 0) / SECOND, LONGEST_PAUSE))
                 return True
         for _ in range(number):
             self.tally.add("deferred", gate.why)
