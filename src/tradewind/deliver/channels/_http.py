@@ -141,7 +141,7 @@ class Client:
             connection = None
         if connection is None:
             connection = self._connection = self._connect()
-        assert isinstance(connection.sock, _Timed), "made below"
+        assert isinstance(connection.sock, Timed), "made below"
         connection.sock.deadline = monotonic() + self.endpoint.timeout
         return connection
 
@@ -176,12 +176,12 @@ class Client:
                 last = error
                 continue
             connection = http.client.HTTPConnection(host, port)
-            connection.sock = _Timed(sock, deadline)
+            connection.sock = Timed(sock, deadline)
             return connection
         raise Transient(f"{where} cannot be reached ({type(last).__name__})") from None
 
 
-class _Timed:
+class Timed:
     """A socket whose reads and writes end at ``deadline``, however many there are."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
@@ -213,7 +213,7 @@ class _Timed:
 
 
 class _Reading(io.RawIOBase):
-    def __init__(self, timed: _Timed) -> None:
+    def __init__(self, timed: Timed) -> None:
         self._timed = timed
 
     def readable(self) -> bool:
@@ -232,7 +232,7 @@ class _Reading(io.RawIOBase):
 def _ended(connection: http.client.HTTPConnection) -> bool:
     """Whether the other side closed an idle connection (or said something that nobody asked for)."""
     timed = connection.sock
-    return not isinstance(timed, _Timed) or bool(select.select([timed.sock], [], [], 0)[0])
+    return not isinstance(timed, Timed) or bool(select.select([timed.sock], [], [], 0)[0])
 
 
 def _public(text: str, where: str) -> None:

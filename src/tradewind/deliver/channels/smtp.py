@@ -16,12 +16,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import getaddresses
 from functools import cached_property
+from time import monotonic
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+import idna
 
 from tradewind.collect.vault import Vault
 from tradewind.deliver.channels import _mime
 from tradewind.deliver.channels._dkim import Dkim
+from tradewind.deliver.channels._http import Timed
 from tradewind.deliver.channels._settings import Section, secret, section
 from tradewind.deliver.channels.base import Channel, Uncertain, accepted
 from tradewind.deliver.feedback_refs import Returns
@@ -130,7 +134,10 @@ class Smtp(Channel):
         except (*_BROKEN, smtplib.SMTPResponseException) as error:
             self.close()
             raise Uncertain(f"the connection broke after the text ({type(error).__name__})") from None
-        if code != 250:
+        if not 200 <= code < 300:
+            if not 400 <= code < 600:
+                self._drop()
+                raise Uncertain("the server's answer to the text is none that SMTP knows")
             self._refused(code, "text")
         return accepted(message, at=at, provider_id=_plain(answer))
 
@@ -172,9 +179,9 @@ class Smtp(Channel):
         context = server.context or ssl.create_default_context()
         try:
             if server.tls == "implicit":
-                smtp: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, timeout=server.timeout, context=context)
+                smtp: smtplib.SMTP = _PatientSsl(server.host, server.port, timeout=server.timeout, context=context)
             else:
-                smtp = smtplib.SMTP(server.host, server.port, timeout=server.timeout)
+                smtp = _Patient(server.host, server.port, timeout=server.timeout)
             self._smtp = smtp
             smtp.ehlo_or_helo_if_needed()
             if server.tls == "starttls":
@@ -213,7 +220,7 @@ class Smtp(Channel):
 
     def _refused(self, code: int, what: str) -> None:
         # The server's words may repeat the address, so only its code is kept.
-        if code == 421:
+        if code == 421 or not 200 <= code < 600:  # it ends the connection, or nobody knows what it is talking about
             self._drop()
         if 500 <= code < 600:
             raise Terminal(f"the server refused the {what} for good ({code})")
@@ -265,6 +272,25 @@ class Smtp(Channel):
         return f"<{re.sub(r'[^A-Za-z0-9._-]', '-', message_id)}@{domain}>"
 
 
+class _Patient(smtplib.SMTP):
+    """Waits ``timeout`` seconds for a whole answer, not for each byte of one: a server could drip for ever."""
+
+    _timed: Timed | None = None
+
+    def getreply(self) -> tuple[int, bytes]:
+        """The next answer of the server."""
+        if self.file is None and self.sock is not None:  # a new connection, or a new line after STARTTLS
+            self._timed = Timed(self.sock, 0.0)
+            self.file = self._timed.makefile("rb")
+        if self._timed is not None:
+            self._timed.deadline = monotonic() + self.timeout
+        return super().getreply()
+
+
+class _PatientSsl(_Patient, smtplib.SMTP_SSL):
+    pass
+
+
 def _server(table: Section, environment: Mapping[str, str]) -> str | None:
     """The address of the mail server: the environment's, else the file's with its password from the environment."""
     url: str | None = table.get("server", str, None)
@@ -297,10 +323,14 @@ def _mailbox(address: str | None) -> str:
     ):
         raise Terminal("the contact is not one e-mail address")
     local, _, domain = address.rpartition("@")
-    try:
-        domain = domain.encode("idna").decode()
+    try:  # IDNA 2008: the encoding in Python's library is older, and leads some names to other people's domains
+        domain = domain.lower() if domain.isascii() else idna.encode(domain, uts46=True).decode()
     except UnicodeError:
         raise Terminal("the contact's domain is not valid") from None
+    if not re.fullmatch(
+        r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*", domain
+    ):
+        raise Terminal("the contact's domain is not valid")
     if not local.isascii():
         raise Terminal("the contact's name before the @ is not ASCII, which this channel cannot send to")
     return f"{local}@{domain}"
