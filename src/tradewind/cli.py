@@ -15,9 +15,11 @@ from typing import NoReturn
 import typer
 
 from tradewind.commands import (
+    audit,
     campaign,
     collect,
     compose,
+    consent,
     customers,
     decide,
     deliver,
@@ -28,6 +30,7 @@ from tradewind.commands import (
     learn,
     measure,
     privacy,
+    serve,
     start,
 )
 from tradewind.commands.base import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OTHER, EXIT_STATE, EXIT_TRANSIENT
@@ -64,6 +67,8 @@ for command in (
     privacy.vault,
     privacy.backup,
     privacy.restore,
+    audit.audit,
+    serve.serve,
     start.run,
     start.demo,
     start.doctor,
@@ -71,6 +76,7 @@ for command in (
     app.command()(command)
 app.command("map")(collect.draft)
 app.add_typer(campaign.app, name="campaign")
+app.add_typer(consent.app, name="consent")
 
 
 def exit_code(error: BaseException) -> int:

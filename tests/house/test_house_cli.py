@@ -14,6 +14,9 @@ from tradewind.cli import app
 
 SURFACE = {
     "campaign": set(),  # a group: plan, approve, apply, pause, resume, finish, tick, list, show, history
+    "consent": set(),  # a group: show, grant, withdraw, request, link
+    "audit": {"--shop", "--verify", "--expect", "--prices", "--subject", "--action", "--limit", "--as-of", "--json"},
+    "serve": {"--public", "--shop", "--base", "--host", "--port", "--keep-ip"},
     "collect": {"--shop", "--mapping", "--json"},
     "map": {"--json"},
     "learn": {"--shop", "--recommend", "--size", "--as-of", "--evaluate", "--seed", "--json"},
