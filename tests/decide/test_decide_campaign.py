@@ -584,3 +584,20 @@ def test_on_a_real_shop_what_is_stale_is_refused_and_what_is_fresh_is_applied(re
     assert campaigns.apply(told, by="Bo").state == "running", "what comes after the pinned moment does not matter"
     people = profiles(real.home.tables, as_of=now - timedelta(minutes=30))
     agrees(real, pinned.summary, set(people["customer"].filter(pc.greater(people["views_30d"], 3)).to_pylist()), told["until"])
+    handed_off_only_while_it_runs(real)
+
+
+def handed_off_only_while_it_runs(shop: tw.Shop) -> None:
+    """The transaction that hands a message off asks the campaign; the clock goes on, so that every message is due."""
+    from tradewind.deliver.channels.outbox import Outbox
+
+    plan, clock = shop.plan(), shop.now
+    assert isinstance(clock, Clock)
+    clock.at = max(row["send_at"] for row in plan.table.to_pylist() if row["send_at"]) + timedelta(minutes=1)
+    shop.compose(plan)
+    shop.campaigns.pause("spring", by="Ann")
+    with Outbox() as sink:
+        assert "accepted" not in shop.deliver(plan, dry_run=False, to=sink).states
+        clock.at += timedelta(minutes=6)
+        shop.campaigns.resume("spring", by="Ann")
+        assert shop.deliver(plan, dry_run=False, to=sink).states["accepted"] > 0

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from tradewind.decide.campaign_file import Campaign
 from tradewind.decide.hashing import canonical
@@ -34,6 +34,11 @@ MOVES: Mapping[str, tuple[str, ...]] = {
 }
 OPEN = ("running", "paused")
 c = campaigns.c
+_STATES = (  # built once: delivery asks for every hand-off
+    select(campaign_plans.c.plan_id, c.state)
+    .join_from(campaign_plans, campaigns, (campaign_plans.c.campaign == c.campaign) & (campaign_plans.c.version == c.version))
+    .where(campaign_plans.c.plan_id.in_(bindparam("plans", expanding=True)))
+)
 
 
 @dataclass(frozen=True)
@@ -141,9 +146,7 @@ def plans_of(conn: Connection, campaign: str) -> list[str]:
 
 def states(conn: Connection, plan_ids: Collection[str]) -> dict[str, str]:
     """The state of the campaign's version that made each of the plans; plans of no campaign are left out."""
-    p = campaign_plans.c
-    joined = select(p.plan_id, c.state).join_from(campaign_plans, campaigns, (p.campaign == c.campaign) & (p.version == c.version))
-    return {row.plan_id: row.state for row in conn.execute(joined.where(p.plan_id.in_(sorted(plan_ids))))}
+    return {row.plan_id: row.state for row in conn.execute(_STATES, {"plans": sorted(plan_ids)})}
 
 
 def campaign_allows(conn: Connection, plan_id: str) -> bool:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, bindparam, select, text, tuple_, upda
 
 from tradewind.collect.consent import reason
 from tradewind.compose.material import catalogue
+from tradewind.decide.campaign_books import states
 from tradewind.deliver.caps import Near, Placed, Waiting, near, place, rank, yields
 from tradewind.deliver.outbox import NEVER, Row, remember
 from tradewind.deliver.quiet import Hours, hours
@@ -70,6 +71,7 @@ def read(row: Row) -> Message | None:
     return message if ours == (row.message_id, row.customer, row.channel, row.plan_id) else None
 
 
+PAUSED = 300_000_000  # microseconds until a message of a paused campaign is looked at again
 Reached = dict[str, list[Placed]]  # customer -> messages that may have arrived, and when
 
 
@@ -84,7 +86,7 @@ def judge(
     stops = {row.message_id: row.stop for row in conn.execute(_ours(locked=planned is None), {"mine": mine})}
     moments = [case.at for case in cases]
     around = near(conn, {case.row.customer for case in cases}, rules=rules, at=max(moments), first=min(moments))
-    mark = catalogue(conn)
+    mark, campaigns = catalogue(conn), states(conn, {case.row.plan_id for case in cases})
     verdicts: dict[str, Verdict] = {}
     for case in sorted(cases, key=lambda case: _waiting(case).rank):
         row = case.row
@@ -94,6 +96,8 @@ def judge(
         if planned is not None:
             here = Near([*here.taken, *planned.get(row.customer, [])], here.waiting)
         verdict = _judge(case, stops[row.message_id], mark, no_address=row.channel in addressed and case.address is None)
+        if verdict is GO and (state := campaigns.get(row.plan_id, "running")) != "running":
+            verdict = Verdict("suppressed", "campaign_done") if state == "done" else Verdict("ready", "campaign_paused", case.at + PAUSED)
         if verdict is GO:
             verdict = _timely(conn, case, here, rules)
         if verdict is GO:
