@@ -279,6 +279,30 @@ def test_nobody_in_the_audience_is_shown_and_refused(shop: tw.Shop, told: Told) 
         shop.campaigns.apply(nobody, by="Bo")
 
 
+def test_why_somebody_is_in_the_audience_is_answered_by_values(shop: tw.Shop, told: Told) -> None:
+    shop.campaigns.plan(told)
+    members = inside()
+    rows = {row["customer"]: row for row in WORLD.profiles().to_pylist()}
+    for customer in [min(members), min(rows.keys() - members)]:
+        why = shop.campaigns.why("spring", customer)
+        assert why.inside == (customer in members)
+        assert [part.value for part in why.parts] == [rows[customer]["frequency"], rows[customer]["stage"]]
+        assert [part.holds for part in why.parts] == [rows[customer]["frequency"] > 2, rows[customer]["stage"] != "new"]
+    with pytest.raises(NotFound, match="no customer"):
+        shop.campaigns.why("spring", "nobody")
+
+
+def test_live_segments_follow_the_running_campaigns(shop: tw.Shop, told: Told) -> None:
+    started(shop, triggered(told, audience="orders_30d > 1"))
+    now = shop.now()
+    shop.home.log.append([Event(f"v{n}", now - timedelta(days=1), "purchase", "t", customer="c1") for n in range(2)], now=now)
+    live = shop.campaigns.segments()
+    assert live.members("spring") == ["c1"]
+    assert shop.campaigns.segments({"asleep": "recency_days > 3"}).members("asleep") == []
+    with pytest.raises(InputError, match='"stage" hangs on more'):
+        shop.campaigns.segments({"new": 'stage == "new"'})
+
+
 # -- guard-rails ------------------------------------------------------------------------------------------------------
 
 
@@ -537,6 +561,7 @@ def test_a_stranger_at_the_command_line(
         (("pause", "spring", "--by", "Bo"), 0, "paused"),
         (("resume", "spring", "--by", "Bo"), 0, "running"),
         (("tick",), 0, "spring: 0 fired"),
+        (("why", "spring", WORLD.customers[0]), 0, "frequency > 2: "),
         (("show", "spring"), 0, "held"),
         (("list",), 0, "running"),
         (("finish", "spring", "--by", "Bo", "--why", "enough"), 0, "done"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,6 +95,14 @@ def show(name: Name, shop: ShopUrl = ".", as_json: Json = False) -> None:
     with opened_shop(shop) as opened:
         found = opened.campaigns.show(name)
     say(found, "\n".join(_shown(found)), as_json=as_json)
+
+
+@app.command()
+def why(name: Name, customer: Annotated[str, typer.Argument(help="Whose membership.")], shop: ShopUrl = ".", as_json: Json = False) -> None:
+    """Why this customer is in the audience, or not: the value of every part of the expression."""
+    with opened_shop(shop) as opened:
+        found = opened.campaigns.why(name, customer)
+    say(asdict(found), str(found), as_json=as_json)
 
 
 @app.command()

@@ -20,12 +20,14 @@ from tradewind.collect.money import minor_units
 from tradewind.decide import campaign_books as books
 from tradewind.decide import campaign_guard, campaign_tick
 from tradewind.decide.campaign_file import Campaign, read_campaign, spec_hash
-from tradewind.decide.campaign_plan import WORDS, Ask, Trial, left_out, stale, trial
+from tradewind.decide.campaign_plan import WORDS, Ask, Trial, asked, left_out, stale, trial
 from tradewind.decide.commit import commit
+from tradewind.decide.expression import Cells
+from tradewind.decide.segment_live import LiveSegments, Why, values
 from tradewind.decide.triggers_run import observe, run
 from tradewind.engine.books_campaigns import firings
 from tradewind.engine.ledger import budgets
-from tradewind.errors import InputError, StateError
+from tradewind.errors import InputError, NotFound, StateError
 from tradewind.types import utc
 
 if TYPE_CHECKING:
@@ -203,6 +205,36 @@ class Campaigns:
             "budget": None if money_row is None else dict(money_row),
             "guard": [asdict(finding) for finding in campaign_guard.look(self._home, campaign, plans, now=self._now())],
         }
+
+    def why(self, name: str, customer: str) -> Why:
+        """Why a customer is in the audience of a campaign's newest version now, or not: every comparison with the customer's value.
+
+        Raises
+        ------
+        NotFound
+            There is no such campaign or customer.
+        """
+        now, one = self._now(), self._newest(name)
+        campaign = self._read(one.spec)
+        profiles = asked(self._home, campaign, self._ask, as_of=None, now=now).profiles
+        row = profiles.filter(pc.equal(profiles["customer"], customer))
+        if not row.num_rows:
+            raise NotFound(f'There is no customer "{customer}". Known are {profiles.num_rows:,}, for example {profiles["customer"][0]}.')
+        text = campaign.audience or ""
+        return Why(name, customer, bool(campaign.audience_of(row)[0]), text or "everybody", values(text, row.schema, Cells(row)))
+
+    def segments(self, expressions: Mapping[str, str] | None = None) -> LiveSegments:
+        """Live segments over the shop as it is now: these, or the audiences of the campaigns that run (docs/campaigns.md).
+
+        Raises
+        ------
+        InputError
+            An expression names a column that no single event can change.
+        """
+        if expressions is None:
+            running = [self._read(one.spec) for one in self.all() if one.state == "running"]
+            expressions = {one.name: one.audience for one in running if one.audience is not None}
+        return LiveSegments.of(self._home, expressions, now=self._now())
 
     def history(self, name: str) -> list[dict[str, Any]]:
         """Who moved it when, oldest first; JSON values."""

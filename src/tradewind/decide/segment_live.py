@@ -177,14 +177,9 @@ class LiveSegments:
         if customer not in self._store.rows:
             raise unknown("customer", customer, self._store.names[:3])
         row = self._store.rows[customer]
-        cells, found = _Cells(self._store, np.array([row])), []
-        for part in expression.parts(self._texts[segment]):
-            truth = expression.compiled(part.text, LIVE)(cells)
-            values, empty = cells[part.column]
-            value = None if empty[0] else values[0].item() if isinstance(values[0], np.generic) else values[0]
-            found.append(PartValue(part.text, value, True if truth.yes[0] else False if truth.no[0] else None))
-        due = int(self._due[row])
-        return Why(segment, customer, bool(inside[row]), self._texts[segment], tuple(found), from_micros(due) if due < NEVER else None)
+        text, due = self._texts[segment], int(self._due[row])
+        parts = values(text, LIVE, _Cells(self._store, np.array([row])))
+        return Why(segment, customer, bool(inside[row]), text, parts, from_micros(due) if due < NEVER else None)
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
@@ -280,6 +275,17 @@ def _steps(texts: Iterable[str], column: str) -> np.ndarray:
             n += 1
         found.add(n)
     return np.array(sorted(found), dtype=np.int64)
+
+
+def values(text: str, schema: pa.Schema, cells: expression.Cells) -> tuple[PartValue, ...]:
+    """Every comparison of an expression for one customer: ``cells`` of one row."""
+    found = []
+    for part in expression.parts(text):
+        truth = expression.compiled(part.text, schema)(cells)
+        cell, empty = cells[part.column]
+        value = None if empty[0] else cell[0].item() if isinstance(cell[0], np.generic) else cell[0]
+        found.append(PartValue(part.text, value, True if truth.yes[0] else False if truth.no[0] else None))
+    return tuple(found)
 
 
 def _shown(value: float | str | None) -> str:
