@@ -37,6 +37,13 @@ REGIMES = (
 )
 
 
+FLOORS = (0.0001, 0.0003, 0.001, 0.003, 0.008, 0.03)  # of the log, for the study of how much support is needed
+
+
+def floored(floor: float) -> Regime:
+    return Regime(f"floor {floor:g}", 10, 2000, -1.5, 2.0, floor)
+
+
 def draws(regime: Regime, *, runs: int, seed: int) -> tuple[dict[str, np.ndarray], float]:
     """``runs`` logs of one world, stacked, and the judged policy's true value (mean over 200,000 contexts)."""
     rng = np.random.default_rng([seed, *regime.name.encode()])

@@ -23,12 +23,13 @@ from typing import Any
 
 import numpy as np
 from _harness import ROOT, Harness
-from _offpolicy_world import REGIMES, delayed, draws, open_bandit, slates
+from _offpolicy_world import FLOORS, REGIMES, delayed, draws, floored, open_bandit, slates
 
 from tradewind.stats.maturity import Maturity
-from tradewind.stats.offpolicy import METHODS, Judged, Match, Needs, Refused, judge
+from tradewind.stats.offpolicy import METHODS, Judged, Match, Refused, judge
 from tradewind.stats.offpolicy_slate import cascade, position, whole
 from tradewind.stats.reward_model import cross_fitted
+from tradewind.stats.support import Needs
 
 PEER = ROOT / "bench" / "peers" / ".venv-obp" / "bin" / "python"
 DATA = Path(os.environ.get("TRADEWIND_DATA", ROOT.parent / "shared" / "data")) / "open_bandit"
@@ -120,6 +121,29 @@ def bandits(bench: Harness, runs: int) -> list[float]:
     return distances
 
 
+def support(bench: Harness, runs: int) -> None:
+    """How much support does an interval need? Coverage over logs with ever lower floors; nothing is refused here."""
+    print(f"\nwhat support an interval needs: less than {Needs().effective:g} foreseen is refused")
+    for floor in FLOORS:
+        regime = floored(floor)
+        log, truth = draws(regime, runs=runs, seed=bench.arguments.seed + 1)
+        hits: dict[str, list[bool]] = {name: [] for name in ("ips", "snips", "dr", "sndr")}
+        sizes = []
+        for run in range(runs):
+            match = matched(log, run, cross_fitted(log["x"][run], log["arm"][run], log["reward"][run], arms=regime.arms, seed=run))
+            sizes.append((match.support.foreseen, match.support.effective))
+            for name, each in hits.items():
+                _, low, high = triple(judge(match, name, needs=ANY))
+                each.append(low <= truth <= high)
+        foreseen, drawn = np.median(np.array(sizes, dtype=float), axis=0)
+        rates = {name: float(np.mean(each)) for name, each in hits.items()}
+        print(
+            f"  floor {floor:<7g} foreseen {foreseen:>5.0f}, as drawn {drawn:>5.0f}: " + ", ".join(f"{k} {v:.2f}" for k, v in rates.items())
+        )
+        bench.figures |= {f"floor {floor:g}: foreseen": float(foreseen), f"floor {floor:g}: as drawn": float(drawn)}
+        bench.figures |= {f"floor {floor:g}: {name} covered": rate for name, rate in rates.items()}
+
+
 def lists(bench: Harness, runs: int) -> list[float]:
     log, truth = slates(runs=runs, n=3000, seed=bench.arguments.seed)
     theirs, distances = peer(log, ("clicks", "propensity", "policy")), []
@@ -205,6 +229,7 @@ def main() -> None:
             print("left out: the Open Bandit Pipeline (bench/peers/make.sh makes its environment)")
         distances = bandits(bench, runs) + lists(bench, runs)
         days(bench, runs)
+        support(bench, runs)
         if distances:
             bench.figure("pairs compared with the peer", len(distances))
             bench.figure("pairs in which we are worse", int((np.array(distances) > 3).sum()), target=("==", 0))

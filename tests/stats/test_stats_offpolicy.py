@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tradewind.errors import InputError, NotFound
 from tradewind.stats import offpolicy_slate, policy_value
 from tradewind.stats.maturity import Maturity
-from tradewind.stats.offpolicy import METHODS, Judged, Match, Needs, Refused, every, gain, judge
+from tradewind.stats.offpolicy import METHODS, Judged, Match, Refused, every, gain, judge
 from tradewind.stats.reward_model import cross_fitted, fit
+from tradewind.stats.support import Needs
 
 ANY = Needs(0.0, 1.0, np.inf)
 FOUR = Match(
@@ -145,6 +146,25 @@ def test_thin_support_is_refused_with_its_reasons_and_without_a_number() -> None
         assert not hasattr(found, "estimate")
         assert "No value by ips" in str(found)
     assert isinstance(judge(Match.of(policy, arm, reward, log), "ips"), Judged)
+
+
+def test_luck_with_the_draw_does_not_pass_for_support() -> None:
+    """The heavy weight was not drawn: the weights look fine, the propensities know better."""
+    policy, log = np.tile([0.5, 0.5], (1000, 1)), np.tile([0.9999, 0.0001], (1000, 1))
+    found = judge(Match.of(policy, np.zeros(1000, dtype=np.int64), np.ones(1000), log), "snips", needs=Needs(weight_z=np.inf))
+    assert isinstance(found, Refused)
+    assert found.support.effective == pytest.approx(1000)
+    assert found.support.foreseen == pytest.approx(1000 / (0.25 / 0.9999 + 0.25 / 0.0001))
+
+
+def test_the_bound_of_empirical_bernstein_holds_in_small_samples() -> None:
+    value, held = truth(), 0
+    for seed in range(100):
+        _, arm, reward, log, policy = world(seed, n=80)
+        found = judge(Match.of(policy, arm, reward, log), "ips", interval="bernstein", heaviest=20.0, needs=ANY)
+        assert isinstance(found, Judged)
+        held += found.estimate.covers(value)
+    assert held >= 97
 
 
 def test_the_gain_over_another_policy_is_paired() -> None:

@@ -21,7 +21,8 @@ from tradewind.compose.base import Chooser
 from tradewind.compose.policy import CopyPolicy
 from tradewind.compose.sent import Sent
 from tradewind.errors import InputError
-from tradewind.stats.offpolicy import Judged, Match, Needs, judge
+from tradewind.stats.offpolicy import Judged, Match, judge
+from tradewind.stats.support import Needs
 from tradewind.types import Estimate
 
 Values = NDArray[np.float64]

@@ -79,7 +79,7 @@ def _marketer(told: Explanation, say: Mapping[str, Any], locale: str) -> Iterato
     if others:
         best = max(others, key=lambda each: each.score)
         named = _name(best.action, say)
-        yield mine["next"].format(action=named, score=f"{best.score:.1f}", chance=f"{best.propensity:.1%}")
+        yield mine["next"].format(action=named, score=f"{best.score:z.1f}", chance=f"{best.propensity:.1%}")
     yield mine["price"].format(price=f"{told.price:.3f}")
     yield from _suppressed(told, say, mine)
 
@@ -91,7 +91,7 @@ def _auditor(told: Explanation, say: Mapping[str, Any], _: str) -> Iterator[str]
     yield mine["made"].format(**values)
     yield mine["variant"].format(**values)
     for one in told.candidates:
-        numbers = {name: f"{getattr(one, name):.6f}" for name in ("propensity", "value", "sd", "cost", "score")}
+        numbers = {name: f"{getattr(one, name):z.6f}" for name in ("propensity", "value", "sd", "cost", "score")}
         yield mine["candidate"].format(mark=">" if one.action == told.action else "-", action=one.action, currency=told.currency, **numbers)
     total = sum(one.propensity for one in told.candidates)
     same = mine["equal" if told.recomputed else "unequal"]
@@ -143,7 +143,7 @@ def _name(action: str, say: Mapping[str, Any]) -> str:
 
 
 def _money(minor: float, currency: str, say: Mapping[str, Any]) -> str:
-    amount = f"{minor:,.0f}" if currency in NO_MINOR else f"{minor / 100:,.2f}"
+    amount = f"{minor:z,.0f}" if currency in NO_MINOR else f"{minor / 100:z,.2f}"
     return str(say["money"].format(amount=amount, currency=currency))
 
 

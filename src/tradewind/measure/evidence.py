@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Evidence:
-    """Four reports; each looks at what happened before a time, which is now when left out (or the end of the plan's window)."""
+    """Four reports on what happened before a time: the end of the log, or of the plan's window, when left out."""
 
     def __init__(self, home: Home, *, now: Callable[[], datetime]) -> None:
         self._home, self._now = home, now
@@ -38,13 +38,18 @@ class Evidence:
         return fairness(self._home, plan, [by] if isinstance(by, str) else list(by), as_of=self._end(plan, as_of))
 
     def quality(self, *, as_of: datetime | str | None = None, days: int = 28) -> Report:
-        """Quality of profiles, recommender and data; looks back ``days`` (docs/profiles.md)."""
+        """Quality of profiles, recommender and data; looks back ``days`` (docs/quality.md)."""
         from tradewind.measure.quality import quality
 
         return quality(self._home, as_of=self._at(as_of), days=days)
 
     def _at(self, as_of: datetime | str | None) -> datetime:
-        return self._now() if as_of is None else utc(as_of, what="as_of")
+        from tradewind.measure.money import seen_until
+
+        if as_of is not None:
+            return utc(as_of, what="as_of")
+        last = seen_until(self._home.tables)
+        return self._now() if last is None else last + timedelta(microseconds=1)
 
     def _end(self, plan: Plan, as_of: datetime | str | None) -> datetime:
         if as_of is not None:

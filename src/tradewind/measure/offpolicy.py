@@ -71,14 +71,16 @@ def matches(home: Home, plan: Plan, ways: Mapping[str, Chooser], *, as_of: datet
     acted = np.array([name != NOTHING for name in action], dtype=np.int64)
     q = cross_fitted(before, acted, profit, arms=2, seed=seed)
     place = [row["candidates"].index(name) for row, name in zip(rows, action, strict=True)]
-    chance = np.array([(1 - held) * row["propensities"][at] + (held if at == 0 else 0.0) for row, at in zip(rows, place, strict=True)])
+    reals = [(1 - held) * np.array(row["propensities"]) + held * np.eye(len(row["propensities"]))[0] for row in rows]
+    chance = np.array([real[at] for real, at in zip(reals, place, strict=True)])
     taken = q[np.arange(len(rows)), acted]
     judged = {}
     for name, way in ways.items():
         chances = [way(row["candidates"], row["scores"], row["propensities"]) for row in rows]
         mine = np.array([each[at] for each, at in zip(chances, place, strict=True)])
         idle = np.array([each[0] for each in chances])
-        judged[name] = Match(profit, mine / chance, taken, idle * q[:, 0] + (1 - idle) * q[:, 1], 0.0)
+        foreseen = len(rows) / float(np.mean([(each**2 / real).sum() for each, real in zip(chances, reals, strict=True)]))
+        judged[name] = Match(profit, mine / chance, taken, idle * q[:, 0] + (1 - idle) * q[:, 1], 0.0, foreseen)
     return judged
 
 
@@ -92,7 +94,7 @@ def offpolicy(home: Home, plan: Plan, *, as_of: datetime, level: float = 0.95, s
     refused = []
     for name, match in log.items():
         value, more = judge(match, "sndr", level=level), gain(match, log[OWN], "sndr", level=level)
-        row: dict[str, Any] = {"way of deciding": name, "effective": round(match.support.effective)}
+        row: dict[str, Any] = {"way of deciding": name, "effective": round(min(match.support.effective, match.foreseen or 0.0))}
         if isinstance(value, Refused):
             refused.append(f"{name}: {'; '.join(value.why)}.")
             rows.append(row | {"profit per customer": None, "low": None, "high": None})

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tradewind.errors import InputError, unknown
+from tradewind.stats.support import Needs, Support, foreseen_of, support_of
 from tradewind.types import Estimate
 
 Values = NDArray[np.float64]
@@ -38,45 +39,6 @@ INTERVALS = ("asymptotic", "bootstrap", "bernstein")
 _MODEL = frozenset({"dm", "dr", "sndr", "switch", "shrunk"})  # need predictions
 _LIMITED = frozenset({"clipped", "switch", "shrunk"})
 _RATIO = frozenset({"snips", "sndr"})
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a log must offer before a number is given; measured by bench/offpolicy.py (docs/offpolicy.md says how)."""
-
-    effective: float = 50.0  # effective sample size, (sum w)^2 / sum w^2
-    uncovered: float = 0.01  # largest share of the policy's mass on what the log could not choose
-    weight_z: float = 4.0  # the mean weight must be 1 within so many standard errors
-
-
-@dataclass(frozen=True)
-class Support:
-    """How well a log speaks for a policy: the mean weight should be 1; ``uncovered`` is None where it is not known."""
-
-    n: int
-    effective: float
-    largest: float
-    mean: float
-    mean_error: float
-    uncovered: float | None
-
-    def faults(self, needs: Needs) -> tuple[str, ...]:
-        """Why no number may be given, in sentences; empty when one may."""
-        found = []
-        if self.uncovered is not None and self.uncovered > needs.uncovered:
-            found.append(f"the log could never choose what makes up {self.uncovered:.1%} of the policy (at most {needs.uncovered:.1%})")
-        if self.effective < needs.effective:
-            found.append(f"the effective sample size is {self.effective:,.0f} of {self.n:,} ({needs.effective:,.0f} needed)")
-        if abs(self.mean - 1) > needs.weight_z * self.mean_error + 1e-9:
-            found.append(
-                f"the mean weight is {self.mean:.3f} and should be 1 (within {needs.weight_z:g} x {self.mean_error:.3f}): "
-                "the logged propensities are not those of the log, or the policy does what the log never does"
-            )
-        return tuple(found)
-
-    def __str__(self) -> str:
-        lost = "" if self.uncovered is None else f", {self.uncovered:.2%} of the policy without support"
-        return f"effective sample size {self.effective:,.0f} of {self.n:,}, largest weight {self.largest:,.1f}, mean {self.mean:.3f}{lost}"
 
 
 @dataclass(frozen=True)
@@ -113,6 +75,7 @@ class Match:
     taken: Values | None = None
     expected: Values | None = None
     uncovered: float | None = None
+    foreseen: float | None = None
 
     @classmethod
     def of(cls, policy: ArrayLike, arm: ArrayLike, reward: ArrayLike, propensity: ArrayLike, predicted: ArrayLike | None = None) -> Match:
@@ -137,16 +100,16 @@ class Match:
         _check_log(pi, a, r, chance)
         pi = np.broadcast_to(pi, (len(a), pi.shape[1]))
         rows = np.arange(len(a))
-        uncovered = None if chance.ndim == 1 else float((pi * (chance <= 0)).sum(axis=1).mean())
+        uncovered, foreseen = (None, None) if chance.ndim == 1 else foreseen_of(pi, chance)
         given = chance if chance.ndim == 1 else chance[rows, a]
         if faults := int((~((given > 0) & (given <= 1))).sum()):
             raise InputError(f"Match.of: {faults} choices have no propensity in (0, 1]. Log every choice's probability.")
         if predicted is None:
-            return cls(r, pi[rows, a] / given, uncovered=uncovered)
+            return cls(r, pi[rows, a] / given, uncovered=uncovered, foreseen=foreseen)
         q = np.asarray(predicted, dtype=np.float64)
         if q.shape != pi.shape or not np.isfinite(q).all():
             raise InputError(f"Match.of: predicted must hold a finite number for each decision and arm, {pi.shape}; got {q.shape}.")
-        return cls(r, pi[rows, a] / given, q[rows, a], (pi * q).sum(axis=1), uncovered)
+        return cls(r, pi[rows, a] / given, q[rows, a], (pi * q).sum(axis=1), uncovered, foreseen)
 
     def __post_init__(self) -> None:
         for name in ("reward", "weight", "taken", "expected"):
@@ -163,7 +126,7 @@ class Match:
     @property
     def support(self) -> Support:
         """The diagnostics of the weights."""
-        return _support(self.weight, self.uncovered)
+        return support_of(self.weight, self.uncovered, self.foreseen)
 
 
 def judge(
@@ -248,7 +211,7 @@ def averaged(
     scores: Values, weight: Values, *, method: str, level: float = 0.95, needs: Needs | None = None, name: str = "value"
 ) -> Judged | Refused:
     """The mean of ready ``scores`` [n], one for each decision, whose support the ``weight`` [n] tells: for estimators of other modules."""
-    support = _support(weight, None)
+    support = support_of(weight, None)
     if why := support.faults(needs or Needs()):
         return Refused(method, why, support)
     value = float(scores.mean())
@@ -259,12 +222,6 @@ def averaged(
 def every(match: Match, **more: Any) -> Mapping[str, Judged | Refused]:
     """All methods that the match has the predictions for, by name; ``more`` goes to :func:`judge`."""
     return {name: judge(match, name, **more) for name in METHODS if match.taken is not None or name not in _MODEL}
-
-
-def _support(w: Values, uncovered: float | None) -> Support:
-    n, square = len(w), float((w**2).sum())
-    effective = float(w.sum() ** 2 / square) if square > 0 else 0.0
-    return Support(n, effective, float(w.max()), float(w.mean()), float(w.std(ddof=1)) / n**0.5, uncovered)
 
 
 def _parts(match: Match, method: str, limit: float | None) -> tuple[Values, Values, Values]:

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tradewind.errors import InputError
-from tradewind.stats.offpolicy import Judged, Match, Needs, Refused, averaged
+from tradewind.stats.offpolicy import Judged, Match, Refused, averaged
+from tradewind.stats.support import Needs
 
 Values = NDArray[np.float64]
 
