@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ import pytest
 from decide_world import OFFERS, World
 
 from tradewind.decide.plan import Plan
-from tradewind.decide.policy import decide
+from tradewind.decide.policy import Limits, decide
 from tradewind.decide.readers import LOCALES, READERS, words
-from tradewind.decide.what_if import without
+from tradewind.decide.what_if import under, without
+from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFound
 from tradewind.types import NOTHING
 
@@ -136,3 +138,24 @@ def test_what_if_needs_something_to_change(plan: Plan) -> None:
         without(plan, row["customer"], price=0.5)
     with pytest.raises(NotFound, match="carrier-pigeon"):
         without(plan, row["customer"], names=["carrier-pigeon"])
+
+
+def test_what_if_the_cap_were_another(tmp_path: Path) -> None:
+    """Who had had too many messages gets something under a wider cap, and the other way round; the same cap changes nothing."""
+    request = WORLD.request(limits=Limits(messages_30d=2), holdout=0.0, budget=400_000)
+    plan = decide(request)
+    rows = {row["customer"]: row for row in plan.table.to_pylist()}
+    capped = [name for name, row in rows.items() if "messages_cap" in json.loads(row["suppressed"]).values()]
+    served = [name for name, row in rows.items() if row["action"] != NOTHING]
+    with Home.open(tmp_path / "shop") as home:
+        same = under(home, request, plan, served[0], {"messages_30d": 2})
+        assert (same.now, same.chance) == (rows[served[0]]["action"], rows[served[0]]["propensity"])
+        assert str(same).startswith("With messages_30d = 2 (2) nothing would be different")
+        wider = [under(home, request, plan, name, {"messages_30d": 8}) for name in capped[:4]]
+        assert all(one.before == NOTHING for one in wider)
+        assert any(one.now != NOTHING for one in wider)
+        none = [under(home, request, plan, name, {"messages_30d": 0}) for name in served[:2]]
+        assert [one.now for one in none] == [NOTHING] * 2
+        assert none[0].text("zh-CN").startswith("\u82e5 messages_30d = 0 (2)")
+        with pytest.raises(NotFound, match="messages_week"):
+            under(home, request, plan, served[0], {"messages_week": 2})
