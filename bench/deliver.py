@@ -4,6 +4,8 @@ Every hand-off goes the whole way: lease, consent, suppression, expiry and cap i
 provider, the outcome, and the ``sent`` event at the end. ``window`` is how many hand-offs to a provider without an
 idempotency key are marked by one durable commit: after a kill, that many at most are unknown. The sink is a process of its
 own that reads a message and answers; the bound beside it is ``smtplib`` alone sending the same texts to the same sink.
+
+``--queued 10000 1000000`` measures growth instead: how fast the next 4,000 messages leave, one customer each, when so many wait.
 """
 
 from __future__ import annotations
@@ -78,6 +80,53 @@ result = {"rate": done.counts["accepted"] / taken, "cpu_ms": 1000 * (time.proces
 home.close()
 """
 
+# Rows come from SQL: what is measured is the queue, not its making. The ids come in no order, as hashes do.
+QUEUE = """
+import json, sys, time
+from datetime import UTC, datetime
+from sqlalchemy import text
+from tradewind.deliver import rules
+from tradewind.deliver.rules import Rules
+from tradewind.engine.home import Home
+from tradewind.types import Message, micros
+root, size = sys.argv[1], int(sys.argv[2])
+at = datetime(2026, 3, 1, tzinfo=UTC)
+home = Home.open(root)
+rules.save(home, Rules(quiet=()))
+parts = {"subject": "Three new teas for you", "body": "Words of a usual length. " * 12}
+one = Message("I" * 64, "I" * 64, "bench", "NAME", "email", "en", parts, ("hook-1",), "f" * 64, "components", at).to_json()
+numbers = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :size) "
+key = "printf('%08x%056x', (i * 2654435761) % 4294967296, i)"
+start = time.perf_counter()
+with home.ledger.write() as conn:
+    granted = numbers + "INSERT INTO consents SELECT printf('c%08d', i), 'email', :at, 1, 'bench' FROM n"
+    conn.execute(text(granted), {"size": size, "at": micros(at)})
+with home.ledger.write() as conn:
+    conn.execute(text(
+        "INSERT INTO outbox (message_id, decision_id, plan_id, customer, channel, state, send_at, message, attempts, next_at, fence, "
+        "updated_at) "
+        + numbers + f"SELECT {key}, {key}, 'bench', printf('c%08d', i), 'email', 'ready', :at, "
+        f"replace(replace(:one, '{'I' * 64}', {key}), 'NAME', printf('c%08d', i)), 0, :at, 0, :at FROM n"
+    ), {"size": size, "at": micros(at), "one": one})
+home.close()
+result = {"filled": size / (time.perf_counter() - start)}
+"""
+NEXT = """
+import sys, time
+from datetime import UTC, datetime
+from tradewind.deliver.deliver import deliver
+from tradewind.deliver.channels.file import File
+from tradewind.engine.home import Home
+home = Home.open(sys.argv[1])
+start, cpu = time.perf_counter(), time.process_time()
+with File(home.root / "outbox") as sender:
+    done = deliver(home, "bench", channels={"email": sender}, now=lambda: datetime.now(UTC), limit=int(sys.argv[2]))
+taken, cpu = time.perf_counter() - start, time.process_time() - cpu
+assert done.counts == {"accepted": int(sys.argv[2])}, done.to_text()
+result = {"rate": done.counts["accepted"] / taken, "cpu_ms": 1000 * cpu / done.counts["accepted"]}
+home.close()
+"""
+
 
 class Sink(asyncio.Protocol):
     """The least that is SMTP: it takes every message and keeps only the count."""
@@ -144,9 +193,30 @@ def synced(path: Path) -> float:
         return count / (time.perf_counter() - start)
 
 
+def growth(bench: Harness, sizes: list[int]) -> None:
+    """The same hand-offs from queues of different lengths."""
+    for size in sizes:
+        with tempfile.TemporaryDirectory(prefix="tw-queue-") as folder:
+            root = str(Path(folder) / "shop")
+            filled = alone(QUEUE, root, str(size))
+            count = min(size, 4_000)
+            found = alone(NEXT, root, str(count))
+            bench.figure(f"queued_{size}_mib_of_ledger", (Path(root) / "ledger.db").stat().st_size / 2**20)
+            bench.figure(f"queued_{size}_filled_per_second", filled["filled"])
+            bench.figure(f"queued_{size}_per_second", found["rate"], target=(">=", 1_000))
+            bench.figure(f"queued_{size}_cpu_ms_per_message", found["cpu_ms"])
+            bench.figure(f"queued_{size}_peak_mib", found["peak_mib"], target=("<=", 200))
+
+
 def main() -> None:
     """Measure every way of handing off in a process of its own."""
-    bench = Harness("deliver", __doc__)
+    bench = Harness(
+        "deliver", __doc__, extra={"--queued": {"type": int, "nargs": "*", "help": "measure growth at these lengths of the queue"}}
+    )
+    if bench.arguments.queued is not None:
+        growth(bench, [2_000, 8_000] if bench.quick else bench.arguments.queued or [10_000, 100_000, 1_000_000, 10_000_000])
+        bench.finish()
+        return
     size = 1_000 if bench.quick else 20_000
     mine, theirs = multiprocessing.Pipe()
     sink = multiprocessing.Process(target=serve, args=(theirs,), daemon=True)

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, or_, select
 
 from tradewind.collect.consent import reason
-from tradewind.deliver.outbox import KEYED
+from tradewind.deliver.outbox import KEYED, unindexed
 from tradewind.deliver.quiet import Hours
 from tradewind.deliver.rules import SECOND, Cap, Rules
 from tradewind.engine.ledger import outbox
@@ -29,8 +29,8 @@ _NAMES = ("customer", "message_id", "channel", "category", "state", "detail", "u
 _NEAR = select(*(c[name] for name in _NAMES), c.worth, c.attempts).where(
     c.customer.in_(bindparam("customers", expanding=True)),
     or_(
-        and_(c.state.in_(COUNTED), c.updated_at > bindparam("since")),
-        and_(c.state.in_(("ready", "leased")), or_(c.send_at < bindparam("until"), c.detail.startswith(KEYED))),
+        and_(unindexed(c.state).in_(COUNTED), c.updated_at > bindparam("since")),
+        and_(unindexed(c.state).in_(("ready", "leased")), or_(c.send_at < bindparam("until"), c.detail.startswith(KEYED))),
     ),
 )
 _WANTED = select(c.message_id).where(c.message_id.in_(bindparam("names", expanding=True)), reason(c.customer, c.channel) == "")

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, select, text, tuple_, update
+from sqlalchemy import Connection, Select, and_, bindparam, select, text, update
 
 from tradewind.collect.consent import reason
 from tradewind.compose.material import catalogue
 from tradewind.decide.campaign_books import states
 from tradewind.deliver.caps import Near, Placed, Waiting, near, place, rank, yields
-from tradewind.deliver.outbox import NEVER, Row, remember
+from tradewind.deliver.outbox import NEVER, Row, remember, unindexed
 from tradewind.deliver.quiet import Hours, hours
 from tradewind.deliver.rules import Rules
 from tradewind.engine.ledger import outbox
@@ -33,8 +33,8 @@ _MARK = (
 
 @cache
 def _ours(*, locked: bool) -> Select[Any]:
-    mine = tuple_(c.message_id, c.fence).in_(bindparam("mine", expanding=True))
-    query = select(c.message_id, reason(c.customer, c.channel).label("stop")).where(mine, c.state.in_(("leased", "ready")))
+    mine = and_(c.message_id.in_(bindparam("names", expanding=True)), unindexed(c.state).in_(("leased", "ready")))
+    query = select(c.message_id, c.fence, reason(c.customer, c.channel).label("stop")).where(mine)
     return query.with_for_update(of=outbox) if locked else query
 
 
@@ -82,8 +82,9 @@ def judge(
 
     ``addressed`` names the channels that need an address. ``planned`` carries what a dry run let through from call to call.
     """
-    mine = [(case.row.message_id, case.row.fence) for case in cases]
-    stops = {row.message_id: row.stop for row in conn.execute(_ours(locked=planned is None), {"mine": mine})}
+    fences = {case.row.message_id: case.row.fence for case in cases}
+    found = conn.execute(_ours(locked=planned is None), {"names": list(fences)})
+    stops = {row.message_id: row.stop for row in found if row.fence == fences[row.message_id]}
     moments = [case.at for case in cases]
     around = near(conn, {case.row.customer for case in cases}, rules=rules, at=max(moments), first=min(moments))
     mark, campaigns = catalogue(conn), states(conn, {case.row.plan_id for case in cases})

@@ -89,6 +89,11 @@ class Outcome:
     spent: bool = True
 
 
+def unindexed(column: ColumnElement[str]) -> ColumnElement[str]:
+    """A column in a condition for which the database shall not read an index: the condition beside it is narrower."""
+    return column.concat("")
+
+
 def columns() -> list[ColumnElement[Any]]:
     """The columns of :class:`Row`, in its order."""
     return [c[name] for name in Row.__dataclass_fields__]

@@ -18,7 +18,7 @@ from tradewind import schema
 from tradewind.collect.vault import Vault
 from tradewind.deliver import checks, gates
 from tradewind.deliver.channels.base import Channel
-from tradewind.deliver.outbox import NEVER, Outcome, Row, answered, claim, doubts, due, recover, release, settle
+from tradewind.deliver.outbox import NEVER, Outcome, Row, answered, claim, doubts, due, recover, release, settle, unindexed
 from tradewind.deliver.rules import SECOND, Rules
 from tradewind.deliver.sending import Answering, Sender
 from tradewind.engine.ledger import outbox
@@ -286,7 +286,9 @@ def log_sent(home: Home, *, now: datetime, step: Callable[[str], None] = lambda 
         with home.ledger.write() as conn:
             for start in range(0, len(rows), 5_000):
                 names = [row.message_id for row in rows[start : start + 5_000]]
-                logged = update(outbox).where(c.message_id.in_(names), c.state == "accepted", c.next_at == 0).values(next_at=NEVER)
+                logged = (
+                    update(outbox).where(c.message_id.in_(names), unindexed(c.state) == "accepted", c.next_at == 0).values(next_at=NEVER)
+                )
                 gates.tally(
                     conn, [tuple(row) for row in conn.execute(logged.returning(c.channel, c.updated_at))]
                 )  # once each, whoever races
