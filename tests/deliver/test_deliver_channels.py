@@ -116,6 +116,19 @@ def test_through_the_queue(name: str, home: Home, environment: dict[str, str]) -
     assert set(states(home).values()) == {"accepted"}
 
 
+@pytest.mark.parametrize("name", ["smtp", "sms", "push", "slot"])
+def test_a_channel_leaves_messages_of_other_channels_alone(name: str, home: Home, environment: dict[str, str]) -> None:
+    """A text message handed to a mail server would be refused for good, and be lost."""
+    other = "sms" if name == "smtp" else "email"
+    people(home, ["ann"], channel=other)
+    queue(home, [message("ann", channel=other)])
+    with channel(home, name, environment=environment) as sender:
+        assert deliver(home, "plan-1", channels=sender, now=Clock()).counts == {}
+        with pytest.raises(InputError, match="sender of its own"):
+            deliver(home, "plan-1", channels={other: sender}, now=Clock())
+    assert set(states(home).values()) == {"ready"}
+
+
 def test_an_unknown_channel_is_named(home: Home) -> None:
     with pytest.raises(NotFound, match='Did you mean "smtp"'):
         channel(home, "smpt", environment={})

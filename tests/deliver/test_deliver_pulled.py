@@ -329,7 +329,7 @@ def test_single_lines_are_appended_once(tmp_path: Path) -> None:
     assert [line["speech"] for line in feed["lines"]] == ["Line 1", "Line 2"]
     assert feed["version"] == 1
     with Live(tmp_path) as live:
-        with pytest.raises(Terminal, match="speech and label"):
+        with pytest.raises(InputError, match="speech and label"):
             live.send(message("room"), address=None, at=START)
         with pytest.raises(InputError, match="cannot name a folder"):
             live.send(message("room", plan_id="../x", parts={"speech": "a", "label": "b"}), address=None, at=START)

@@ -134,7 +134,7 @@ def channel(home: Home, name: str, *, environment: Mapping[str, str]) -> Channel
 def _named(channels: Senders) -> dict[str, Channel]:
     known = [name.value for name in schema.Channel]
     if isinstance(channels, Channel):
-        return dict.fromkeys(known, channels)
+        return dict.fromkeys(channels.carries or known, channels)
     for name, sender in channels.items():
         if name not in known:
             raise unknown("channel", name, known)
@@ -142,6 +142,8 @@ def _named(channels: Senders) -> dict[str, Channel]:
             raise InputError(
                 f'The sender of channel "{name}" must be a Channel of tradewind.deliver.channels; got {type(sender).__name__}.'
             )
+        if sender.carries and name not in sender.carries:
+            raise InputError(f'{sender!r} takes {", ".join(sender.carries)}, not {name}. Give channel "{name}" a sender of its own.')
     return dict(channels)
 
 

@@ -38,6 +38,7 @@ class Channel(ABC):
 
     idempotent: bool = False  # the provider honours ``message_id`` as a key
     addressed: bool = True  # a message without an address cannot be sent
+    carries: tuple[str, ...] = ()  # the channels (``schema.Channel``) whose messages it takes; empty: all of them
 
     @property
     def provider(self) -> str:

@@ -23,7 +23,7 @@ from tradewind.compose.facts import Facts
 from tradewind.compose.script import Line
 from tradewind.deliver.channels.base import Channel, accepted
 from tradewind.engine.files import atomic_write
-from tradewind.errors import InputError, Terminal, Transient
+from tradewind.errors import InputError, Transient
 from tradewind.types import Message, Receipt
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Live(Channel):
     def send(self, message: Message, *, address: str | None, at: datetime) -> Receipt:  # noqa: ARG002 - a stream has no address
         """Take one line; it is in the feed when :meth:`flush` has returned."""
         if not message.parts.get("speech") or "label" not in message.parts:
-            raise Terminal("a line of a live stream needs the parts speech and label")
+            raise InputError("A line of a live stream has the parts speech and label; this message has not. Deliver its plan elsewhere.")
         line = {"id": message.message_id, "at": at.isoformat(), "kind": "line", "item": message.headers.get("item")}
         line |= {"speech": message.parts["speech"], "label": message.parts["label"], "facts": message.facts, "withheld": None}
         self._waiting.setdefault(_named(message.plan_id), {})[message.message_id] = line

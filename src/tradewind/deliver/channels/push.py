@@ -29,6 +29,8 @@ WEEK = 7 * 86_400  # seconds that a message without an expiry may wait for its d
 class Push(Channel):
     """Send push notifications through ``gateway`` under the limits of ``vendor``."""
 
+    carries = ("push",)
+
     def __init__(self, gateway: Gateway, vendor: Limits, *, links: Links | None = None) -> None:
         self.gateway = gateway
         self.vendor = vendor

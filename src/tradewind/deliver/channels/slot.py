@@ -49,6 +49,7 @@ class Shown:
 class Slot(Channel):
     """Keeps messages of the channel ``inapp`` for the shop's own surfaces. A message may name its slot in ``headers["slot"]``."""
 
+    carries = (INAPP,)
     idempotent = True  # the ledger holds each message once
     addressed = False
 

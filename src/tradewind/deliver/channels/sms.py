@@ -34,6 +34,8 @@ _SIGN = re.compile(r"\s*\u3010([^\u3010\u3011]{1,30})\u3011\s*")
 class Sms(Channel):
     """Send text messages through ``gateway``; ``most`` parts at most, because every part is paid."""
 
+    carries = ("sms",)
+
     def __init__(
         self,
         gateway: Gateway,

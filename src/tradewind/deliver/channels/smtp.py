@@ -82,6 +82,8 @@ class Smtp(Channel):
     the signature. The connection is reused until the server ends it.
     """
 
+    carries = ("email",)
+
     def __init__(self, server: Server, *, sender: str, links: Links, returns: Returns | None = None, dkim: Dkim | None = None) -> None:
         self.server = server
         self.sender = sender
