@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tradewind.decide.versions import Policies
     from tradewind.decide.what_if import WhatIf
     from tradewind.engine.home import Home
+    from tradewind.learn.demand_desk import DemandDesk
     from tradewind.learn.forget import Privacy
     from tradewind.measure.evidence import Evidence
 
@@ -99,6 +100,13 @@ class Doors:
 
         cut = asked.cut(self.home, as_of, now=self.now())
         return customers.tags(self.home, as_of=cut) if tags else customers.customers(self.home, as_of=cut)
+
+    @property
+    def demand(self) -> DemandDesk:
+        """Demand of every item ahead, and what to order: learn, forecast, totals, order (docs/demand.md)."""
+        from tradewind.learn.demand_desk import DemandDesk
+
+        return DemandDesk(self.home, now=self.now, cut=lambda at: asked.cut(self.home, at, now=self.now()))
 
     # -- decide -------------------------------------------------------------------------------------------------------
 

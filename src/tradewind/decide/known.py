@@ -75,15 +75,25 @@ def _open(home: Home, names: Sequence[str], as_of: datetime) -> set[tuple[str, s
 
 
 def with_stock_ends(home: Home, items: pa.Table, *, as_of: datetime) -> pa.Table:
-    """``items`` with ``stock_ends``: when what is in stock will be sold at the pace of the last ``SOLD``; null where nothing sells."""
+    """``items`` with ``stock_ends``: when what is in stock will be sold; null where nothing says that it will be.
+
+    By the forecast of the shop's demand where there is one (``decide/foreseen.py``), else at the pace of the last ``SOLD``.
+    """
+    from tradewind.decide.foreseen import NEVER, sold_out
+
     events = home.tables.events(as_of=as_of)
     sold = events.filter((events.kind == str(Kind.PURCHASE)) & events.item.notnull() & (events.at >= as_of - SOLD))
     counts = home.tables.to_arrow(sold.group_by("item").aggregate(pieces=lambda t: t.quantity.fill_null(1).sum())).to_pylist()
     pace = {row["item"]: float(row["pieces"] or 0) for row in counts}
-    ends = [
-        micros(as_of) + round(SOLD / timedelta(microseconds=1) * row["stock"] / pace[row["item"]])
-        if row["stock"] is not None and pace.get(row["item"], 0) > 0 and row["stock"] < 1000 * pace[row["item"]]
-        else None
-        for row in items.select(["item", "stock"]).to_pylist()
-    ]
-    return items.append_column("stock_ends", pa.array(ends, pa.int64()).cast(TIME))
+    stock = {row["item"]: row["stock"] for row in items.select(["item", "stock"]).to_pylist() if row["stock"] is not None}
+    ends = {
+        item: micros(as_of) + round(SOLD / timedelta(microseconds=1) * pieces / pace[item])
+        for item, pieces in stock.items()
+        if pace.get(item, 0) > 0 and pieces < 1000 * pace[item]
+    }
+    for item, end in sold_out(home, stock, as_of=as_of).items():
+        if end < NEVER:
+            ends[item] = end
+        else:
+            ends.pop(item, None)  # the pace of the past says less than the forecast that the stock outlasts
+    return items.append_column("stock_ends", pa.array([ends.get(item) for item in items["item"].to_pylist()], pa.int64()).cast(TIME))
