@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from deliver_kit import START, Clock, change, consent, message, people, queue
+from sqlalchemy import select
 
 from tradewind import schema
 from tradewind.collect.consent import Consents
@@ -27,6 +28,7 @@ from tradewind.deliver.channels.ads import Ads, Published, hashed
 from tradewind.deliver.channels.live import Live
 from tradewind.deliver.channels.slot import Slot
 from tradewind.deliver.deliver import deliver
+from tradewind.engine.books_people import audit
 from tradewind.engine.home import Home
 from tradewind.errors import InputError, Terminal
 from tradewind.types import Message, Offer
@@ -232,6 +234,9 @@ def test_an_audience_in_additions_and_removals(home: Home, tmp_path: Path) -> No
     assert digests(second, "additions") == {of("email", "new@mail.example")}
     third = ads.publish("spring", tmp_path, now=START + timedelta(days=2))
     assert (third.added, third.removed, third.held) == (0, 0, 1)
+    with home.ledger.read() as conn:
+        noted = [row.detail for row in conn.execute(select(audit)) if row.action == "audience.published"]
+    assert [json.loads(detail)["removed"] for detail in noted] == [0, 5, 0]
 
 
 def test_who_was_erased_under_another_id_is_not_advertised_to(home: Home, tmp_path: Path) -> None:

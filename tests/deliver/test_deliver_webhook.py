@@ -121,7 +121,8 @@ def test_nobody_listens_is_certain() -> None:
 @pytest.mark.parametrize(
     "host",
     ["127.0.0.1", "localhost", "[::1]", "10.0.0.1", "192.168.1.1", "169.254.169.254", "[::ffff:127.0.0.1]", "[64:ff9b::a00:1]",
-     "[2002:7f00:1::]", "0.0.0.0", "[fe80::1]", "100.64.0.1", "224.0.0.1", "2130706433", "0x7f.1"],
+     "[2002:7f00:1::]", "[fec0::1]", "[::7f00:1]", "[64:ff9b:1::a00:1]", "0.0.0.0", "[fe80::1]", "100.64.0.1", "224.0.0.1", "2130706433",
+     "0x7f.1"],
 )  # fmt: skip
 def test_private_addresses_are_refused(host: str) -> None:
     with pytest.raises((StateError, Transient)) as caught:

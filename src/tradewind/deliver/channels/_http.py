@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
 
 LARGEST = 1 << 16  # bytes of an answer that are read
+UNICAST = ipaddress.ip_network("2000::/3")  # all that IANA has given out for the public internet
 IDLE = 4.0  # seconds after which a connection is not used again: the other side may be closing it
 LATER = (408, 425, 429, 503)  # certainly not taken, try again
 REFUSED = (401, 403, 407)  # the shop's credentials
@@ -36,7 +37,7 @@ REFUSED = (401, 403, 407)  # the shop's credentials
 class Endpoint:
     """An https address. ``private``: it may lie in a private network (then http is allowed on loopback). ``timeout``: seconds in all."""
 
-    url: str
+    url: str = field(repr=False)  # it may hold a token
     timeout: float = 10.0
     private: bool = False
     context: ssl.SSLContext | None = field(default=None, repr=False)  # None: the system's certificates
@@ -242,6 +243,8 @@ def _public(text: str, where: str) -> None:
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
         if inner is None and address in ipaddress.ip_network("64:ff9b::/96"):  # NAT64
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is None and address not in UNICAST:
+            address = ipaddress.IPv6Address("::1")  # site-local, IPv4-compatible, local NAT64 and the like: none of them is the internet
         address = inner or address
     if not address.is_global or address.is_multicast:
         raise StateError(

@@ -27,6 +27,7 @@ from sqlalchemy import Connection, and_, delete, literal, select
 from tradewind.collect.consent import reason
 from tradewind.collect.vault import Vault
 from tradewind.deliver.channels.base import Channel, accepted
+from tradewind.engine import audit
 from tradewind.engine.books_channels import members, uploads
 from tradewind.engine.files import atomic_write
 from tradewind.engine.ledger import contacts, insert_new, suppressions
@@ -126,6 +127,8 @@ class Ads(Channel):
             for kind, digest in removed:
                 conn.execute(delete(uploads).where(and_(u.audience == audience, u.kind == kind, u.digest == digest)))
             insert_new(conn, uploads, [{"audience": audience, "kind": kind, "digest": digest} for kind, digest in added])
+            counts = {"added": len(added), "removed": len(removed), "held": len(wanted)}
+            audit.note(conn, "policy:deliver", "audience.published", f"audience:{audience}", counts, at=now)
         return Published(audience, place, len(added), len(removed), len(wanted), left_out)
 
     def _points(self, audience: str, left_out: dict[str, int]) -> Iterator[Point]:
