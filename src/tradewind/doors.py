@@ -115,7 +115,7 @@ class Doors:
         """The versions of the policy that made plans: list and roll back."""
         from tradewind.decide.versions import Policies
 
-        return Policies(self.home)
+        return Policies(self.home, now=self.now)
 
     def what_if(self, plan: Plan, customer: str, changes: Sequence[str]) -> WhatIf:
         """What a customer would have got with ``changes`` such as ``["messages_30d=2"]`` or ``["without=email", "price=1.5"]``."""

@@ -38,10 +38,13 @@ def audit(
 
 
 def _show(shop: str, subject: str | None, action: str | None, limit: int, *, as_json: bool) -> None:
+    from tradewind.compose.approval import Approvals
     from tradewind.engine.audit import entries
 
-    with opened_shop(shop) as opened, opened.home.ledger.read() as conn:
-        rows = entries(conn, subject=subject, action=action, limit=limit)
+    with opened_shop(shop) as opened:
+        Approvals(opened.home).connect()
+        with opened.home.ledger.read() as conn:
+            rows = entries(conn, subject=subject, action=action, limit=limit)
     text = "\n".join(
         f"{row.seq:>6}  {row.at:%Y-%m-%d %H:%M:%S}  {row.actor}  {row.action}  {row.subject}  "
         + ", ".join(f"{name} {value}" for name, value in row.detail.items())

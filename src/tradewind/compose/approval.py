@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,11 +24,15 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
+from sqlalchemy import func, select
+
 from tradewind.compose.base import BLOCK, Verdict
 from tradewind.compose.guard import Guard, blocked
 from tradewind.compose.library import Component, Library, load, read
 from tradewind.compose.locales import LOCALES
 from tradewind.compose.template import SLOTS, Slot
+from tradewind.engine import audit
+from tradewind.engine.books_people import audit as books
 from tradewind.engine.files import fsync_dir
 from tradewind.errors import InputError, StateError, unknown
 from tradewind.types import utc
@@ -43,6 +48,7 @@ NEXT: Mapping[str, tuple[str, ...]] = {
     "retired": (),
 }
 RULE = "rule: low risk"
+_NOTED = "copy."  # how the actions of this log begin in the audit log
 RISKY = (Slot.MONEY, Slot.SHARE, Slot.DATE, Slot.NUMBER)
 PLAIN_ROLES = frozenset({"subject", "title", "preheader", "hook", "benefit", "action"})  # no legal text, no terms
 
@@ -65,6 +71,7 @@ class Approvals:
     """The approvals of one shop."""
 
     def __init__(self, home: Home, *, guard: Guard | None = None) -> None:
+        self._home = home
         self.path = home.root / "copy" / "approvals.jsonl"
         self.guard = guard or Guard(own=home.root / "packs")
 
@@ -226,6 +233,25 @@ class Approvals:
         handle.write(json.dumps(asdict(entry), ensure_ascii=False, sort_keys=True).encode() + b"\n")
         handle.flush()
         os.fsync(handle.fileno())
+        self._note([entry])
+
+    def connect(self) -> int:
+        """Enter into the audit log what a killed writer left out, or an older version never entered; return how many lines."""
+        if not self.path.is_file():
+            return 0
+        query = select(func.count()).select_from(books).where(books.c.action.startswith(_NOTED, autoescape=True))
+        with self._turn() as (_, entries), self._home.ledger.read() as conn:
+            known = conn.execute(query).scalar_one()
+        self._note(entries[known:])
+        return len(entries[known:])
+
+    def _note(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            actor = f"policy:{entry.by}" if entry.by in (RULE, "guard") else f"person:{entry.by}"
+            line = hashlib.sha256(json.dumps(asdict(entry), ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+            detail = {"version": entry.version, "locale": entry.locale, "line": line}
+            with self._home.ledger.write() as conn:
+                audit.note(conn, actor[:255], f"{_NOTED}{entry.state}", f"copy:{entry.component}"[:300], detail, at=utc(entry.at))
 
 
 def low_risk(component: Component, verdicts: Sequence[Verdict]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select, update
 
 from tradewind.decide.hashing import canonical
+from tradewind.engine import audit
 from tradewind.engine.ledger import models as books
 from tradewind.errors import NotFound, StateError, unknown
 from tradewind.learn import registry
@@ -126,8 +127,10 @@ def model_path(home: Home, name: str, version: str | None) -> Path | None:
     return path
 
 
-def rollback(home: Home, version: str) -> Policy:
+def rollback(home: Home, version: str, *, now: datetime, by: str) -> Policy:
     """Make the models of a version the active ones again, those that it did not have inactive; nothing is deleted.
+
+    ``by`` names who did it, for the audit log.
 
     Raises
     ------
@@ -142,22 +145,24 @@ def rollback(home: Home, version: str) -> Policy:
             conn.execute(update(books).where(books.c.name == name).values(active=False))
             if wanted is not None:
                 conn.execute(update(books).where(books.c.name == name, books.c.version == wanted).values(active=True))
+        audit.note(conn, f"person:{by}", "policy.rollback", f"policy:{found.version}", {"models": dict(found.models)}, at=now)
     return find(home, found.version)
 
 
 class Policies:
     """A shop's policy versions: what :attr:`tradewind.shop.Shop.policies` gives. Prints as a table."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, *, now: Callable[[], datetime]) -> None:
         self._home = home
+        self._now = now
 
     def all(self) -> list[Policy]:
         """All versions, newest first."""
         return listed(self._home)
 
-    def rollback(self, version: str) -> Policy:
+    def rollback(self, version: str, *, by: str = "unnamed") -> Policy:
         """See :func:`rollback`."""
-        return rollback(self._home, version)
+        return rollback(self._home, version, now=self._now(), by=by)
 
     def rows(self) -> list[dict[str, Any]]:
         """One mapping of JSON values per version."""
