@@ -58,6 +58,7 @@ for command in (
     demand.order,
     deliver.deliver,
     feedback.feedback,
+    feedback.audience,
     measure.measure,
     experiment.experiment,
     explain.explain,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tradewind.decide.plan import Plan
     from tradewind.decide.versions import Policies
     from tradewind.decide.what_if import WhatIf
+    from tradewind.deliver.channels._door import Channels
     from tradewind.engine.home import Home
     from tradewind.learn.demand_desk import DemandDesk
     from tradewind.learn.forget import Privacy
@@ -168,6 +169,15 @@ class Doors:
         from tradewind.compose._chat_batch import load
 
         return load(self.home, Path(path), now=self.now())
+
+    # -- deliver ------------------------------------------------------------------------------------------------------
+
+    @property
+    def channels(self) -> Channels:
+        """What goes through channels besides messages: slots, audiences, scripts, and what comes back (docs/channels.md)."""
+        from tradewind.deliver.channels._door import Channels
+
+        return Channels(self.home, now=self.now)
 
     # -- measure ------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from deliver_kit import START, Clock, change, consent, message, people, queue
 from sqlalchemy import select
 
 from tradewind import schema
+from tradewind.cli import main
 from tradewind.collect.consent import Consents
 from tradewind.collect.vault import Vault
 from tradewind.compose.base import Brief
@@ -31,6 +32,7 @@ from tradewind.deliver.deliver import deliver
 from tradewind.engine.books_people import audit
 from tradewind.engine.home import Home
 from tradewind.errors import InputError, Terminal
+from tradewind.shop import Shop
 from tradewind.types import Message, Offer
 
 PULL = "view-0001"
@@ -340,3 +342,31 @@ def test_single_lines_are_appended_once(tmp_path: Path) -> None:
             live.send(message("room", plan_id="../x", parts={"speech": "a", "label": "b"}), address=None, at=START)
     with pytest.raises(InputError, match="cannot be written"):
         Live("/proc/none").publish("friday", [], now=START, facts=lambda _item, _at: pytest.fail("nothing to look at"))
+
+
+# -- the door ---------------------------------------------------------------------------------------------------------
+
+
+def test_through_the_shop_and_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with Shop.open(tmp_path / "shop", now=Clock()) as shop:
+        home = shop.home
+        people(home, ["ann"], channel="inapp")
+        contacts(home, [("ann", "email", "ann@mail.example")])
+        consent(home, ["ann"], channel="ads", at=START)
+        stocked(home)
+        ready(home, Slot(home), shown("ann"))
+        Ads(home).send(message("ann", plan_id="spring"), address=None, at=START)
+        found = shop.channels.pull("ann", "home", pull_id=PULL)
+        assert found is not None
+        assert found.message == shown("ann")
+        assert shop.channels.script("friday", programme(home), locale="en").version == 1
+        heard = shop.channels.feedback()
+        assert (heard.mails, heard.visits, heard.impressions, heard.receipts) == (None, 0, 1, 0)
+        assert shop.channels.feedback().impressions == 0
+    monkeypatch.setattr("sys.argv", ["tradewind", "audience", "spring", "--to", str(tmp_path), "--shop", str(tmp_path / "shop"), "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None)
+    said = json.loads(capsys.readouterr().out)
+    assert (said["added"], said["removed"], said["held"]) == (1, 0, 1)
+    assert (Path(said["folder"]) / "manifest.json").exists()

@@ -90,6 +90,7 @@ SURFACE = {
     },
     "deliver": {"--shop", "--plan", "--dry-run", "--to", "--json"},
     "feedback": {"--read", "--shop", "--json"},
+    "audience": {"--to", "--shop", "--json"},
     "measure": {"--shop", "--plan", "--as-of", "--html", "--json"},
     "experiment": {
         "--arm",

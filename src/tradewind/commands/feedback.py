@@ -1,4 +1,4 @@
-"""The command `feedback`: take bounces and complaints from a mailbox, and enter what channels have heard into the log."""
+"""The commands `feedback` and `audience`: what comes back of channels, and audiences for advertising platforms."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ def feedback(
     as_json: Json = False,
 ) -> None:
     """Enter visits, impressions and receipts into the log; with --read, suppress dead addresses and withdraw consent of who complained."""
-    from tradewind.deliver.channels.slot import Slot
-    from tradewind.deliver.feedback import Feedback, log
-    from tradewind.deliver.feedback_clicks import settle
-
     with opened_shop(shop) as opened:
-        home, now = opened.home, opened.now()
-        done = None if read is None else Feedback.of(home).read(read, now=now)
-        entered = {"visits": settle(home, now=now), "impressions": Slot(home).log(now=now), "receipts": log(home, now=now)}
-    lines = [] if done is None else [done.to_text()]
-    lines.append("Entered: " + ", ".join(f"{number:,} {name}" for name, number in entered.items()))
-    say({**(done.to_json() if done else {}), **entered}, "\n".join(lines), as_json=as_json)
+        heard = opened.channels.feedback(read)
+    say(heard.to_json(), heard.to_text(), as_json=as_json)
+
+
+def audience(
+    name: Annotated[str, typer.Argument(help="The audience: the plan whose messages were delivered to ads.")],
+    to: Annotated[Path, typer.Option("--to", help="A folder; the files get one of their own in it.", metavar="FOLDER")],
+    shop: ShopUrl = ".",
+    as_json: Json = False,
+) -> None:
+    """Write who joined and who left an advertising audience since the last file, as hashes, with a manifest."""
+    with opened_shop(shop) as opened:
+        done = opened.channels.publish(name, to)
+    counts = {"added": done.added, "removed": done.removed, "held": done.held, "left_out": dict(done.left_out)}
+    said = f"{done.folder}: {done.added:,} to add, {done.removed:,} to remove, {done.held:,} held by the platform after the upload"
+    say({"folder": str(done.folder), **counts}, said, as_json=as_json)
