@@ -30,7 +30,9 @@ from tradewind.commands import (
     feedback,
     learn,
     measure,
+    outbox,
     privacy,
+    reviews,
     serve,
     start,
 )
@@ -52,6 +54,7 @@ for command in (
     collect.collect,
     learn.learn,
     customers.customers,
+    reviews.reviews,
     decide.decide,
     compose.compose,
     demand.demand,
@@ -81,6 +84,7 @@ for command in (
 app.command("map")(collect.draft)
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(consent.app, name="consent")
+app.add_typer(outbox.app, name="outbox")
 
 
 def exit_code(error: BaseException) -> int:

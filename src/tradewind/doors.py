@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tradewind import asked
-from tradewind.errors import StateError
+from tradewind.errors import NotFound, StateError
 from tradewind.types import Report, utc
 
 if TYPE_CHECKING:
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from tradewind.decide.versions import Policies
     from tradewind.decide.what_if import WhatIf
     from tradewind.deliver.channels._door import Channels
+    from tradewind.deliver.queue import Queue
+    from tradewind.deliver.channels._door import Channels
     from tradewind.engine.home import Home
     from tradewind.learn.demand_desk import DemandDesk
     from tradewind.learn.forget import Privacy
     from tradewind.measure.evidence import Evidence
+    from tradewind.measure.experiments import Experiments
 
 
 class Doors:
@@ -101,6 +104,17 @@ class Doors:
 
         cut = asked.cut(self.home, as_of, now=self.now())
         return customers.tags(self.home, as_of=cut) if tags else customers.customers(self.home, as_of=cut)
+
+    def reviews(self, *, items: Sequence[str] | None = None, as_of: datetime | str | None = None) -> Report:
+        """What reviews praise and blame, with intervals and evidence; of all items, or of some (docs/reviews.md)."""
+        from tradewind.learn import reviews
+
+        cut, some = asked.cut(self.home, as_of, now=self.now()), asked.several(items)
+        found = reviews.loaded(self.home, as_of=cut)
+        strange = sorted(set(some or ()) - {review.item for review in found.reviews})
+        if strange:
+            raise NotFound(f'There is no review of "{strange[0]}" before {cut:%Y-%m-%d}. Look for the id of the item in the catalogue.')
+        return Report(f"What {len(found.reviews):,} reviews say", cut, reviews.report(found, some))
 
     @property
     def demand(self) -> DemandDesk:
@@ -179,7 +193,32 @@ class Doors:
 
         return Channels(self.home, now=self.now)
 
+    # -- deliver ------------------------------------------------------------------------------------------------------
+
+    @property
+    def outbox(self) -> Queue:
+        """The queue of messages, for an operator: list, show, replay, resolve, stop and resume (docs/deliver.md)."""
+        from tradewind.deliver.queue import Queue
+
+        return Queue(self.home, now=self.now)
+
+    # -- deliver ------------------------------------------------------------------------------------------------------
+
+    @property
+    def channels(self) -> Channels:
+        """What goes through channels besides messages: slots, audiences, scripts, and what comes back (docs/channels.md)."""
+        from tradewind.deliver.channels._door import Channels
+
+        return Channels(self.home, now=self.now)
+
     # -- measure ------------------------------------------------------------------------------------------------------
+
+    @property
+    def experiments(self) -> Experiments:
+        """Arms by hash, power before a start, experiments in files, and what lasts after a window (docs/measure.md)."""
+        from tradewind.measure.experiments import Experiments
+
+        return Experiments(self.home, now=self.now)
 
     @property
     def evidence(self) -> Evidence:

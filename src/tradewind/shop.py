@@ -123,12 +123,14 @@ class Shop(Doors):
         value = self._fit_value(cut)
         step(0.95, "learning which words are clicked")
         from tradewind.compose import choosing
-        from tradewind.learn import customers
+        from tradewind.learn import customers, reviews
         from tradewind.learn.report import learned
 
         sections.append(choosing.learn(self.home, as_of=cut, now=self.now(), seed=seed))
         step(0.97, "learning what customers will spend")
         sections.append(customers.learn(self.home, as_of=cut, now=self.now(), seed=seed))
+        step(0.99, "reading reviews")
+        sections.append(reviews.learn(self.home, as_of=cut, now=self.now(), seed=seed))
 
         contacted = answers.contacted if answers else 0
         return learned(log, version, value_rows=value.rows, contacted=contacted, as_of=cut, more=sections)
@@ -297,11 +299,11 @@ class Shop(Doors):
         ``"file"`` writes JSON lines into the shop's ``outbox`` folder, ``"console"`` prints, ``"smtp"`` is set up from the
         environment (``docs/deliver.md``). Nothing is sent of a plan that breaks ``fairness.toml``.
         """
+        from tradewind.decide.fairness import gate
         from tradewind.decide.withdraw import withdraw_done
         from tradewind.deliver.channels.base import Channel
         from tradewind.deliver.channels.outbox import Outbox
         from tradewind.deliver.deliver import channel, deliver
-        from tradewind.measure.fairness import gate
 
         if dry_run:
             return deliver(self.home, asked.is_plan(plan).plan_id, channels=Outbox(), now=self.now, dry_run=True, progress=progress)

@@ -15,6 +15,7 @@ from tradewind.cli import app
 SURFACE = {
     "campaign": set(),  # a group: plan, approve, apply, pause, resume, finish, tick, list, show, history
     "consent": set(),  # a group: show, grant, withdraw, request, link
+    "outbox": set(),  # a group: list, show, replay, resolve, cancel, stop, resume, gates
     "audit": {"--shop", "--verify", "--expect", "--prices", "--subject", "--action", "--limit", "--as-of", "--json"},
     "serve": {"--public", "--shop", "--base", "--host", "--port", "--keep-ip"},
     "collect": {"--shop", "--mapping", "--json"},
@@ -91,7 +92,7 @@ SURFACE = {
     "deliver": {"--shop", "--plan", "--dry-run", "--to", "--json"},
     "feedback": {"--read", "--shop", "--json"},
     "audience": {"--to", "--shop", "--json"},
-    "measure": {"--shop", "--plan", "--as-of", "--html", "--json"},
+    "measure": {"--shop", "--plan", "--as-of", "--longer", "--html", "--json"},
     "experiment": {
         "--arm",
         "--control",
@@ -126,6 +127,7 @@ SURFACE = {
     "attribution": {"--shop", "--plan", "--as-of", "--lookback-days", "--html", "--json"},
     "fairness": {"--by", "--shop", "--plan", "--as-of", "--html", "--json"},
     "quality": {"--shop", "--as-of", "--days", "--html", "--json"},
+    "reviews": {"--shop", "--item", "--as-of", "--json"},
     "run": {"--shop", "--mapping", "--budget", "--holdout", "--recommend", "--as-of", "--locale", "--seed", "--json"},
     "demo": {"--size", "--rounds", "--seed", "--json"},
     "doctor": {"--shop", "--json"},

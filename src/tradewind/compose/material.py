@@ -23,6 +23,7 @@ from tradewind.compose.pricelog import histories
 from tradewind.compose.prices import History
 from tradewind.decide.read import read_offers
 from tradewind.engine.ledger import manifest
+from tradewind.learn import reviews
 from tradewind.schema import Kind
 from tradewind.types import NOTHING, Offer, Reason, utc
 
@@ -171,7 +172,8 @@ def _proofs(home: Home, now: datetime) -> dict[str | None, Proof]:
 
 
 def _aspects(home: Home, now: datetime) -> dict[str, tuple[Aspect, ...]]:
-    """Aspects that reviews name: ``{"aspects": {"fit": 1, "size": -1}}`` in the context of a review, codes of our list only."""
+    """Aspects that reviews praise or blame, codes of our list only: what ``learn`` read in their texts, or for an item whose
+    reviews come with aspects (``{"aspects": {"fit": 1, "size": -1}}`` in the context), those."""
     events = home.tables.events(as_of=now.astimezone(UTC))
     told = events.filter((events.kind == Kind.REVIEW.value) & events.item.notnull() & events.context.contains('"aspects"'))
     codes = locales.data("locales")["en"]["aspects"]
@@ -184,7 +186,12 @@ def _aspects(home: Home, now: datetime) -> dict[str, tuple[Aspect, ...]]:
         for code, sign in found.items() if isinstance(found, dict) else ():
             if code in codes and sign in (1, -1):
                 counts[row["item"]][code, sign > 0] += 1
-    return {
+    given = {
         item: tuple(Aspect(code, tally[code, True], tally[code, True] + tally[code, False]) for code in codes if tally[code, True])
         for item, tally in counts.items()
     }
+    read = {
+        item: tuple(Aspect(code, *told[code]) for code in codes if told.get(code, (0, 0))[0])
+        for item, told in reviews.praise(home, before=now).items()
+    }
+    return read | given
