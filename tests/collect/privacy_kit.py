@@ -63,7 +63,7 @@ def victim(home: Home) -> str:
         told = list(conn.execute(select(c.customer).where(c.state == "accepted").order_by(c.customer)).scalars())
     events = home.tables.to_arrow(home.tables.events())
     bought = set(events.filter(pc.equal(events["kind"], "purchase"))["customer"].to_pylist())
-    return next(name for name in told if name in bought)
+    return next(str(name) for name in told if name in bought)
 
 
 def trace(shop: tw.Shop, person: str, at: datetime) -> None:

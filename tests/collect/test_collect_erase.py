@@ -21,7 +21,7 @@ import tradewind as tw
 from tradewind import schema
 from tradewind.collect import erase as erasing
 from tradewind.collect import erase_events, erase_files, erase_journal, erase_ledger, erase_plans
-from tradewind.collect.erase_clean import People
+from tradewind.collect.erase_clean import People, clear_free_pages
 from tradewind.collect.erase_trained import Rule, due
 from tradewind.collect.vault import Vault
 from tradewind.engine import audit
@@ -31,7 +31,7 @@ from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFound, StateError
 from tradewind.learn import _store, forget_models
 from tradewind.learn.base import load as load_model
-from tradewind.learn.registry import active
+from tradewind.learn.registry import active, publish
 from tradewind.types import Event
 
 Built = tuple[Path, str]
@@ -126,7 +126,7 @@ def test_cut_off_at_any_step_a_rerun_finishes(shop: tw.Shop, built: Built, monke
         if (module, name) != (erasing, "clear_free_pages"):
             shop.privacy.erase(person)
         else:  # all but the free pages is done, and nothing knows the person any more
-            erasing.clear_free_pages(shop.home)
+            clear_free_pages(shop.home)
     assert kit.sums(shop)[0] == before
     assert shop.privacy.verify().findings == ()
     for person in people[-3:]:
@@ -269,9 +269,10 @@ def test_a_model_that_could_not_see_a_person_is_left_in_peace(home: Home) -> Non
 
 
 def kit_publish(home: Home) -> None:
-    from tradewind.learn.registry import publish
+    def save(path: Path) -> None:
+        (path / "a.json").write_text("{}", encoding="ascii")
 
-    publish(home, "toy", lambda path: (path / "a.json").write_text("{}") and None, as_of=kit.END + timedelta(days=1), card={}, now=kit.END)
+    publish(home, "toy", save, as_of=kit.END + timedelta(days=1), card={}, now=kit.END)
 
 
 def test_short_ids_are_found_as_whole_values_only(home: Home) -> None:
