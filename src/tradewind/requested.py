@@ -166,7 +166,6 @@ def decided(
     from tradewind.decide import versions
     from tradewind.decide.limits import read_limits
     from tradewind.decide.policy import decide
-    from tradewind.measure.fairness import gate
 
     if policy is not None:
         if odd := sorted(name for name, value in wanted.items() if value != UNASKED[name]):
@@ -181,7 +180,6 @@ def decided(
         settings = wanted | plain | {"limits": limits or None}
         version = versions.publish(home, settings, models=versions.current(home), as_of=utc(plan.meta["as_of"]), now=now())
     plan = replace(plan, meta={**plan.meta, "policy_version": version})
-    gate(home, plan)
     progress(0.95, "committing")
     plan.commit(home, now())
     return plan

@@ -11,14 +11,17 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
+from sqlalchemy import func, select
 
 from tradewind import schema
+from tradewind.decide.fairness import FILE, UNKNOWN, Rule, Unfair, gate, groups, read_rules, shares
 from tradewind.decide.plan import Plan
+from tradewind.engine import ledger as books
 from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFound
 from tradewind.measure import offpolicy as policies
 from tradewind.measure.attribution import NOT_CAUSE, attribution, journeys
-from tradewind.measure.fairness import FILE, UNKNOWN, Rule, Unfair, fairness, gate, groups, read_rules, shares
+from tradewind.measure.fairness import fairness
 from tradewind.measure.quality import quality
 from tradewind.stats.offpolicy import Judged, judge
 from tradewind.types import Event
@@ -165,13 +168,22 @@ def test_the_gate_blocks_what_is_shown_to_be_unfair_and_nothing_else(home: Home,
         rules.write_text('[[rule]]\ncolumn = "gender"\nratio = 0.8\n')
         with pytest.raises(Unfair, match=r"b gets 0\.60 times"):
             gate(home, plan)
+        with pytest.raises(Unfair):
+            plan.commit(home, START)
+        assert not list(home.root.glob("plans/*.parquet"))
+        with home.ledger.read() as connection:
+            assert connection.execute(select(func.count()).select_from(books.plans)).scalar() == 0
         gate(home, plan_of(gap=1.0))
         gate(home, plan_of(gap=0.85))
+        few = Plan(plan.table.slice(0, 1), plan.meta)
+        gate(home, few)  # of one group only
         rules.write_text('[[rule]]\ncolumn = "gender"\nratio = 0.5\nmeasure = "offer value"\n')
         gate(home, plan)
         rules.write_text('[[rule]]\ncolumn = "gender"\nprove = true\n')
         with pytest.raises(Unfair, match="cannot be judged"):  # the four who declared nothing are too few
             gate(home, plan_of(gap=1.0))
+        with pytest.raises(Unfair, match="nothing can be shown"):
+            gate(home, few)
         report = fairness(home, plan, ["gender"], as_of=LATER)
         assert "was stopped" in report.sections[-1].text[0]
         assert "b: 0.60 times the others' exposure" in report.sections[0].text[1]

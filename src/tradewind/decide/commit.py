@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, select, true, update
 
 from tradewind.decide.caps import SPEND, claims
+from tradewind.decide.fairness import gate
 from tradewind.decide.hashing import canonical, digest
 from tradewind.decide.plan import Plan
 from tradewind.engine import ledger as books
@@ -48,6 +49,8 @@ def commit(plan: Plan, home: Home, now: datetime, *, also: Callable[[Connection]
 
     Raises
     ------
+    Unfair
+        The plan breaks a rule of the shop's ``fairness.toml``; nothing is changed.
     Short
         The budget or the stock has less left than the plan takes; nothing is changed.
     StateError
@@ -61,6 +64,8 @@ def commit(plan: Plan, home: Home, now: datetime, *, also: Callable[[Connection]
     with home.ledger.read() as conn:
         if _known(conn, plan.plan_id):
             return False
+    if "live_of" not in plan.meta:
+        gate(home, plan)
     if plan.features is not None:
         atomic_write(home.root / _features(path), _table_bytes(plan.features))
     atomic_write(home.root / path, data)
