@@ -15,6 +15,7 @@ def measure(
     shop: ShopUrl = ".",
     plan: PlanId = None,
     as_of: Until = None,
+    longer: Annotated[float, typer.Option("--longer", help="Look so many days beyond the window, too: were orders pulled forward?")] = 0,
     html: Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -22,7 +23,8 @@ def measure(
     from tradewind.measure.report import to_html, to_json, to_text
 
     with opened_shop(shop) as opened:
-        report = opened.measure(opened.plan(plan), as_of=as_of)
+        meant = opened.plan(plan)
+        report = opened.experiments.longer(meant, days=longer, as_of=as_of) if longer else opened.measure(meant, as_of=as_of)
         if html is not None:
             write(html, to_html(report))
         opened.collect(report.outcomes)

@@ -78,8 +78,8 @@ def analyse(table: Expr, run: Run, trial: Trial) -> Analysis:
     pairs = [(a, b) for metric in trial.metrics for a in trial.needed(metric) for b in trial.needed(metric)]
     found = tally(prepared.units, run, arm=trial.arm, pairs=pairs, strata=trial.strata)
     if found.nameless:
-        lost = Fault("arm", found.nameless, f"{found.nameless:,} {NAMELESS.format(trial.arm)}")
-        prepared = replace(prepared, faults=(*prepared.faults, lost))
+        nameless = Fault("arm", found.nameless, f"{found.nameless:,} {NAMELESS.format(trial.arm)}")
+        prepared = replace(prepared, faults=(*prepared.faults, nameless))
     if trial.control not in found.arms:
         raise unknown("arm", trial.control, found.arms)
     if len(found.arms) < 2:

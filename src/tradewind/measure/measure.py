@@ -14,17 +14,21 @@ from tradewind.decide.plan import Plan
 from tradewind.engine import ledger as books
 from tradewind.engine.home import Home
 from tradewind.measure import money, plots
-from tradewind.measure.profit import Health, Sample, health, incremental, outcomes, sample, units
-from tradewind.measure.report import interval, number
+from tradewind.measure.longer import longer_section
+from tradewind.measure.profit import Health, Sample, accounts, health, incremental, outcomes, sample, units
+from tradewind.measure.report import Told, interval, number
 from tradewind.measure.report import units as minor_units
 from tradewind.measure.words import offer_name, ruled_out
 from tradewind.stats.experiment import cuped
+from tradewind.stats.means import quantile
 from tradewind.types import NOTHING, Estimate, Report, Section
 
 BROKEN_SPLIT = 0.001
 
 
-def measure(home: Home, plan: Plan, *, as_of: datetime, truth: float | None = None, more: Sequence[Section] = ()) -> Report:
+def measure(
+    home: Home, plan: Plan, *, as_of: datetime, truth: float | None = None, longer: float = 0, more: Sequence[Section] = ()
+) -> Report:
     """Report on a committed plan as of a time; events at or after ``as_of`` are not looked at.
 
     Parameters
@@ -32,6 +36,8 @@ def measure(home: Home, plan: Plan, *, as_of: datetime, truth: float | None = No
     truth
         The true incremental profit in minor units where a simulation knows it; it is printed beside the estimate and
         the report is marked as simulated.
+    longer
+        Days after the window to look at, too: did the plan only pull orders forward?
     more
         Sections to append: data quality, models, words.
 
@@ -51,7 +57,10 @@ def measure(home: Home, plan: Plan, *, as_of: datetime, truth: float | None = No
         _earned(values, checks, found, truth=truth, currency=currency),
         _certainty(values, checks, share=share),
         _next(values, checks, found, currency=currency),
+        _left_out(found),
+        _accounts(found),
         _curve(home, found, currency=currency, margin=home.settings.margin),
+        longer_section(home, found, days=longer, as_of=as_of, currency=currency) if longer else None,
         _spent(home, plan, found, currency=currency),
         _given(plan),
         *more,
@@ -60,7 +69,31 @@ def measure(home: Home, plan: Plan, *, as_of: datetime, truth: float | None = No
     title = f"What plan {plan.meta['plan_id'][:8]} earned"
     meta = {"plan_id": plan.meta["plan_id"], "currency": currency, "shop": home.settings.name, "as_of": as_of.isoformat()}
     table = outcomes(found, plan_id=str(plan.meta["plan_id"]))
-    return Report(title, as_of, [s for s in sections if s is not None], simulated, meta, table)
+    return Told(title, as_of, [s for s in sections if s is not None], simulated, meta, table)
+
+
+def broken(checks: Health, found: Sample) -> bool:
+    """Whether something forbids to believe the comparison."""
+    return checks.split < BROKEN_SPLIT or bool(checks.contaminated) or any(fault.broken for fault in found.faults)
+
+
+def _left_out(found: Sample) -> Section | None:
+    """What was found wrong in the data, and what the figures therefore do not hold."""
+    text = [fault.text for fault in found.faults]
+    rows: list[dict[str, object]] = [{"what": fault.code, "count": fault.count} for fault in found.faults]
+    if found.foreign:
+        text.append(f"{found.foreign:,} order lines in another currency were left out of all sums.")
+        rows.append({"what": "foreign_currency", "count": found.foreign})
+    return Section("What was left out", tuple(text), (), tuple(rows)) if text else None
+
+
+def _accounts(found: Sample) -> Section | None:
+    values = accounts(found)
+    text = (
+        "Everything is the difference from the holdout, for all whom the plan acted on. Discounts are already taken off revenue and "
+        "margin; profit is margin minus contacts and models."
+    )
+    return Section("Where it comes from", (text,), values) if values else None
 
 
 def _total(values: Sequence[Estimate]) -> Estimate | None:
@@ -92,7 +125,7 @@ def _verdict(total: Estimate | None, checks: Health, found: Sample, *, currency:
         return "The plan gives nothing to anybody, so there is nothing to measure."
     if total is None:
         return "We cannot tell: there is no holdout to compare with, or hardly anybody in it."
-    if checks.split < BROKEN_SPLIT or checks.contaminated:
+    if broken(checks, found):
         return "Do not use these figures: the comparison is broken (see below)."
     assert total.low is not None
     assert total.high is not None
@@ -117,8 +150,6 @@ def _certainty(values: Sequence[Estimate], checks: Health, *, share: float) -> S
     ]
     if checks.contaminated:
         text.append(f"{checks.contaminated} held-out customers got a message. The holdout is contaminated.")
-    if checks.foreign:
-        text.append(f"{checks.foreign} order lines in another currency were left out of all sums.")
     named = {e.name: e for e in values}
     plain, each = named.get("incremental profit per customer, unadjusted"), named.get("incremental profit per customer")
     if plain is not None and each is not None and plain.high is not None and each.high is not None:
@@ -131,7 +162,7 @@ def _certainty(values: Sequence[Estimate], checks: Health, *, share: float) -> S
 
 
 def _curve(home: Home, found: Sample, *, currency: str, margin: float | None) -> Section | None:
-    """Cumulative incremental profit by day: fixed-horizon intervals, one per day, for looking and not for stopping."""
+    """Cumulative incremental profit by day, with a band that holds for all days together (Bonferroni), so one may look every day."""
     last = math.floor((min(found.now, found.end) - found.start).total_seconds() / 86_400)
     rows = units(found)
     if last < 2 or rows.treated.sum() < 2 or (~rows.treated).sum() < 2:
@@ -144,20 +175,21 @@ def _curve(home: Home, found: Sample, *, currency: str, margin: float | None) ->
             daily[place[customer], day] += value
     keep = found.acted
     arm, before = found.treated[keep], found.before[keep]
-    running = np.cumsum(daily[keep], axis=1)[:, :last] - found.contact[keep, None]
+    reach = quantile(1 - 0.05 / last, math.inf)
+    running = np.cumsum(daily[keep], axis=1)[:, :last] - (found.contact + found.written)[keep, None]
     curve = np.zeros((3, last))
     for day in range(last):
         adjusted = cuped(running[:, day], before)
         a, b = adjusted[arm], adjusted[~arm]
         error = math.sqrt(a.var(ddof=1) / a.size + b.var(ddof=1) / b.size)
         value = float(a.mean() - b.mean())
-        curve[:, day] = (value, value - 1.96 * error, value + 1.96 * error)
+        curve[:, day] = (value, value - reach * error, value + reach * error)
     curve *= arm.sum() / minor_units(currency)
     days = np.arange(1, last + 1, dtype=np.float64)
     picture = plots.band(days, curve[0], curve[1], curve[2], title="Incremental profit day by day", unit=currency)
     return Section(
         "Day by day",
-        ("The band is the 95 % interval of each day seen alone. Decide at the end of the window: stopping on the best day deceives.",),
+        ("The band holds for all days together with 95 %: look every day, and stop when zero leaves it.",),
         plots=(picture,),
     )
 
@@ -172,6 +204,7 @@ def _spent(home: Home, plan: Plan, found: Sample, *, currency: str) -> Section:
         ).all()
     treated = found.treated
     contact, discount = float(found.contact[treated].sum()), float(found.discount[treated].sum())
+    waste = interference(plan)
     budget = plan.meta.get("budget")
     values = [
         Estimate("contact cost", contact, unit="minor"),
@@ -184,7 +217,29 @@ def _spent(home: Home, plan: Plan, found: Sample, *, currency: str) -> Section:
         used = (contact + discount) / float(budget) if budget else 0.0
         text = (f"Contact and discounts came to {number(contact + discount, 'minor', currency=currency)}, {used:.0%} of the budget.",)
     rows = tuple({"channel": channel, "state": state, "messages": count} for channel, state, count in sorted(states))
-    return Section("Where the money went", text, tuple(values), rows)
+    if found.model:
+        values.insert(1, Estimate("language models", found.model, unit="minor"))
+    return Section("Where the money went", (*text, *waste), tuple(values), rows)
+
+
+def interference(plan: Plan) -> tuple[str, ...]:
+    """What the treated share among themselves, or with the holdout, so that one customer's message changes another's outcome."""
+    limits, offers = plan.meta.get("limits") or {}, plan.meta.get("offers") or {}
+    text = []
+    scarce = [name for name, offer in offers.items() if "stock" in (offer.get("terms") or {})]
+    if scarce or limits.get("stock"):
+        text.append(
+            "Some offers or items are in limited stock: what the treated take, the holdout cannot buy, so the plan looks better than it is."
+        )
+    if plan.meta.get("budget") and (plan.table["mode"].to_numpy(zero_copy_only=False) == "override").any():
+        text.append(
+            "The budget ran out and some got nothing because others got something. They count as treated: the figures are those of "
+            "this plan at this budget, not of a larger one."
+        )
+    alone = len(set(plan.table["unit"].to_pylist())) == len(set(plan.table["customer"].to_pylist()))
+    if alone and plan.meta.get("unit") != "household":
+        text.append("No household is known, so people who live together may be in different arms; that blurs the difference.")
+    return tuple(text)
 
 
 def _given(plan: Plan) -> Section:
@@ -215,7 +270,7 @@ def _next(values: Sequence[Estimate], checks: Health, found: Sample, *, currency
         text.append("Plan with a holdout (holdout=0.1 holds out one customer in ten); without it nobody can say what was earned.")
     elif total is None:
         text.append("Too few customers were reached or held out. Plan for more of them, or hold out a larger share.")
-    elif checks.split < BROKEN_SPLIT or checks.contaminated:
+    elif broken(checks, found):
         text.append("Find out how units changed arms or were lost before looking at any figure.")
     else:
         assert total.low is not None

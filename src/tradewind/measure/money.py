@@ -98,13 +98,16 @@ def seen_until(tables: Tables) -> datetime | None:
 
 
 def offer_discounts(tables: Tables, *, start: datetime, end: datetime, currency: str) -> pa.Table:
-    """Discount given per ``customer`` and ``offer`` in the window, minor units: what a coupon really cost."""
+    """Per ``customer`` and ``offer`` in the window: discount ``given`` (minor units, what a coupon really cost) and ``orders`` with it."""
     import ibis
 
     lines = _lines(tables, start=start, end=end, margin=0.0)
     home = (lines.currency == currency) | lines.currency.isnull()
     used = lines.filter(lines.offer.notnull(), home)
-    return tables.to_arrow(used.group_by("customer", "offer").aggregate(given=ibis.coalesce(used.given.sum(), 0).cast("int64")))
+    orders = used.order_id.nunique(where=used.kind == "purchase").cast("int64")
+    return tables.to_arrow(
+        used.group_by("customer", "offer").aggregate(given=ibis.coalesce(used.given.sum(), 0).cast("int64"), orders=orders)
+    )
 
 
 def daily_margin(tables: Tables, *, start: datetime, end: datetime, currency: str, margin: float | None) -> pa.Table:
