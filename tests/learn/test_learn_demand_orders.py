@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tradewind.learn.demand import Demand
 from tradewind.learn.demand_desk import DemandDesk
 from tradewind.learn.demand_replay import replay
 from tradewind.learn.demand_words import locales, rows, sentence
+from tradewind.learn.registry import Version
 from tradewind.types import Reason
 
 AS_OF = datetime(2026, 3, 2, tzinfo=UTC)
@@ -149,11 +151,20 @@ def desk(home: Home, events: list[dict[str, Any]] | None = None, *, now: datetim
     return DemandDesk(home, now=lambda: now, cut=lambda at: AS_OF if at is None else datetime.fromisoformat(str(at)))
 
 
-def test_a_shop_learns_forecasts_and_orders(home: Home) -> None:
-    door = desk(home)
-    with pytest.raises(StateError, match="tradewind demand"):
-        door.order()
-    found = door.learn(horizon=21, region="cn")
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, DemandDesk, Version]]:
+    """A shop that learned its demand for three weeks ahead."""
+    with pytest.MonkeyPatch.context() as patch, Home.open(tmp_path_factory.mktemp("demand") / "shop") as home:
+        patch.setattr(trees, "ROWS", 4000)
+        patch.setattr(trees, "ROUNDS", 40)
+        door = desk(home)
+        with pytest.raises(StateError, match="tradewind demand"):
+            door.order()
+        yield home, door, door.learn(horizon=21, region="cn")
+
+
+def test_a_shop_learns_forecasts_and_orders(learned: tuple[Home, DemandDesk, Version]) -> None:
+    _, door, found = learned
     assert found.card["series"] == 5
     table = door.forecast()
     assert table.num_rows == 5 * 21
@@ -227,16 +238,15 @@ class Plan:
         )
 
 
-def test_what_a_plan_sells_is_fed_forward(home: Home) -> None:
-    door = desk(home)
-    door.learn(horizon=14)
+def test_what_a_plan_sells_is_fed_forward(learned: tuple[Home, DemandDesk, Version]) -> None:
+    _, door, _ = learned
 
     def expected(item: str, plan: Plan | None) -> list[float]:
         rows = door.forecast(plan=plan).to_pylist()
         return [row["expected"] for row in rows if row["item"] == item]
 
     more = np.array(expected("i1", Plan())) - np.array(expected("i1", None))
-    np.testing.assert_allclose(more, [10 / 7] * 7 + [0.0] * 7)  # 5,000 of margin at 500 a piece, over a window of seven days
+    np.testing.assert_allclose(more, [10 / 7] * 7 + [0.0] * 14)  # 5,000 of margin at 500 a piece, over a window of seven days
     assert expected("i0", Plan()) == expected("i0", None)
     lines: list[Line] = door.order(plan=Plan(), stock={("i1", None): 0.0})
     reasons = {line.item: {one.code for one in line.reasons} for line in lines}
@@ -244,19 +254,18 @@ def test_what_a_plan_sells_is_fed_forward(home: Home) -> None:
     assert "plan" not in reasons["i0"]
 
 
-def test_decide_knows_what_demand_expects_to_be_sold_out(home: Home) -> None:
+def test_decide_knows_what_demand_expects_to_be_sold_out(home: Home, learned: tuple[Home, DemandDesk, Version]) -> None:
     from tradewind.decide.known import with_stock_ends
 
-    door = desk(home)
+    desk(home)
     items = home.tables.to_arrow(home.tables.get("items"))
 
-    def ends() -> dict[str, datetime | None]:
-        return {row["item"]: row["stock_ends"] for row in with_stock_ends(home, items, as_of=AS_OF).to_pylist()}
+    def ends(shop: Home, as_of: datetime = AS_OF) -> dict[str, datetime | None]:
+        return {row["item"]: row["stock_ends"] for row in with_stock_ends(shop, items, as_of=as_of).to_pylist()}
 
-    by_pace = ends()
-    assert by_pace["i1"] is not None  # at the pace of the last weeks the stock of 500 ends some day
-    version = door.learn(horizon=14)
-    told = ends()
+    assert ends(home)["i1"] is not None  # at the pace of the last weeks the stock of 500 ends some day
+    shop, _, version = learned
+    told = ends(shop)
     model = Demand.load(version.path)
     assert model.panel is not None
     daily = model.expected[model.panel.items.index("i0")]
@@ -264,8 +273,10 @@ def test_decide_knows_what_demand_expects_to_be_sold_out(home: Home) -> None:
     assert lasts is not None
     assert told["i0"] is not None
     assert (told["i0"] - AS_OF) / timedelta(days=1) == pytest.approx(lasts)
-    assert told["i1"] is None  # the forecast says that it outlasts the next two weeks
+    assert told["i1"] is None  # the forecast says that it outlasts the next weeks
     assert told["i2"] is None  # its stock is not known
     assert told["i4"] == AS_OF  # nothing is left
-    past = with_stock_ends(home, items, as_of=AS_OF - timedelta(days=1)).to_pylist()
-    assert next(row for row in past if row["item"] == "i1")["stock_ends"] is not None  # a forecast that knows the future is not asked
+    assert ends(shop, AS_OF - timedelta(days=1))["i1"] is not None  # a forecast that knows the future is not asked
+    after = ends(shop, AS_OF + timedelta(days=1))["i0"]
+    assert after is not None
+    assert after > told["i0"]  # what was forecast for yesterday is over

@@ -46,8 +46,7 @@ def distance(days: NDArray[np.datetime64], region: str | None) -> tuple[NDArray[
     far = np.full(len(days), float(FAR))
     if region is None or not len(days):
         return far, far.copy()
-    first, last = days[0].item().year - 1, days[-1].item().year + 1
-    known = np.array(sorted(holidays(region, range(first, last + 1))), dtype="datetime64[D]")
+    known = _sorted(region, days[0].item().year - 1, days[-1].item().year + 1)
     at = np.searchsorted(known, days, side="left")
     until = (known[np.minimum(at, len(known) - 1)] - days).astype(np.int64)
     since = (days - known[np.maximum(np.searchsorted(known, days, side="right") - 1, 0)]).astype(np.int64)
@@ -84,6 +83,11 @@ def _day(rule: str, year: int) -> date:
         end = (date(year, month, 28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
         found = end - timedelta(days=(end.weekday() - wanted) % 7 + 7 * (-nth - 1))
     return found + timedelta(days=int(told["plus"] or 0))
+
+
+@cache
+def _sorted(region: str, first: int, last: int) -> NDArray[np.datetime64]:
+    return np.array(sorted(holidays(region, range(first, last + 1))), dtype="datetime64[D]")
 
 
 @cache
