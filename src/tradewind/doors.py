@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from tradewind.learn.forget import Privacy
     from tradewind.measure.evidence import Evidence
     from tradewind.measure.experiments import Experiments
-    from tradewind.measure.experiments import Experiments
 
 
 class Doors:
@@ -213,13 +212,6 @@ class Doors:
         return Channels(self.home, now=self.now)
 
     # -- measure ------------------------------------------------------------------------------------------------------
-
-    @property
-    def experiments(self) -> Experiments:
-        """Arms by hash, power before a start, experiments in files, and what lasts after a window (docs/measure.md)."""
-        from tradewind.measure.experiments import Experiments
-
-        return Experiments(self.home, now=self.now)
 
     @property
     def experiments(self) -> Experiments:
