@@ -269,6 +269,25 @@ def test_what_makes_no_sense_is_refused(desk: Desk, clock: Clock) -> None:
     assert desk.history("ann") == []
 
 
+def test_many_acts_of_another_system_are_entered_once_in_any_order(each_home: Home, clock: Clock) -> None:
+    desk = Desk(each_home, now=clock, fault=lambda law, _channel, basis: "no" if (law, basis) == ("CN", "assumed") else "")
+    step = timedelta(hours=-1)
+    acts = [
+        Act("x", "email", GRANTED if n % 2 else WITHDRAWN, NOW + step * n, "crm", jurisdiction="EU", evidence={"row": n}) for n in range(6)
+    ]
+    assert desk.record(acts[3:], by="person:ann") == 3
+    assert desk.record(acts, by="person:ann") == 3
+    assert desk.record(reversed(acts), by="person:ann") == 0
+    assert desk.history("x") == acts[::-1]
+    with each_home.ledger.read() as conn:
+        assert in_force(conn, "x") == {"email": False}
+        assert [entry.detail for entry in entries(conn, action="consent.recorded")] == [{"acts": 6, "new": 3}, {"acts": 3, "new": 3}]
+    with pytest.raises(InputError, match='The consent of "y": no'):
+        desk.record([Act("y", "sms", GRANTED, NOW, "crm", "assumed", jurisdiction="CN")], by="person:ann")
+    with pytest.raises(InputError, match="lies in the future"):
+        desk.record([Act("y", "sms", GRANTED, NOW - step, "crm")], by="person:ann")
+
+
 def test_a_law_may_refuse_a_basis(each_home: Home, clock: Clock) -> None:
     desk = Desk(
         each_home, now=clock, fault=lambda law, channel, basis: "no" if (law, channel, basis) == ("CN", "sms", "soft_opt_in") else ""

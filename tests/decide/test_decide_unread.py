@@ -110,3 +110,8 @@ def test_a_switch_in_the_ledger_reaches_plan_door_and_text(shop: tw.Shop) -> Non
     assert json.loads(row["suppressed"])["profile"] == "personalisation_off"
     assert not any('"recommended"' in text for text in row["reasons"])
     assert "personalisation" in str(second.explain(name))
+    channels = {key.rpartition("|")[2] for key in after.row["candidates"]} - {"nothing"}
+    assert channels
+    for channel in channels:
+        shop.consents.withdraw(name, channel, source="page")
+    assert not {key.rpartition("|")[2] for key in door.decide(name).row["candidates"]} & channels, "a withdrawal since the plan counts"

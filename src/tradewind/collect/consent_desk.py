@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, delete, select, update
@@ -36,6 +37,7 @@ from tradewind.types import Event, from_micros, micros
 if TYPE_CHECKING:
     from tradewind.engine.home import Home
 
+BLOCK = 5_000  # acts per transaction
 DAYS = 7  # how long a request may be confirmed
 CUSTOMER = "person:customer"
 _c = ledger.contacts.c
@@ -122,6 +124,29 @@ class Desk:
         now = self._now()
         with self._home.ledger.write() as conn:
             return _withdrawn(conn, Act(customer, channel, WITHDRAWN, now, source, evidence=evidence or {}), by=by)
+
+    def record(self, acts: Iterable[Act], *, by: str) -> int:
+        """Enter many acts from another system with all that is known of them, in any order; returns how many were new. Idempotent.
+
+        Raises
+        ------
+        InputError
+            An act lies in the future, means nothing, or the law of its jurisdiction refuses its basis: then none of its block is entered.
+        """
+        now, new = self._now(), 0
+        told = iter(acts)
+        while block := list(islice(told, BLOCK)):
+            for act in block:
+                if act.at > now:
+                    raise InputError(f'The consent of "{act.customer}" of {act.at:%Y-%m-%d %H:%M} lies in the future.')
+                if act.status == GRANTED and act.jurisdiction and (why := self._fault(act.jurisdiction, known(act.channel), act.basis)):
+                    raise InputError(f'The consent of "{act.customer}": {why}')
+            with self._home.ledger.write() as conn:
+                fresh = append(conn, block, now=now)
+                if fresh:
+                    audit.note(conn, by, "consent.recorded", "", {"acts": len(block), "new": fresh}, at=now)
+            new += fresh
+        return new
 
     def history(self, customer: str) -> list[Act]:
         """Everything that a customer said, in order of time."""

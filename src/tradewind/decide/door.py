@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tradewind.collect.consent import Consents
 from tradewind.collect.consent_acts import personal
 from tradewind.decide import pacing
 from tradewind.decide.live import Decision, Live, commit
@@ -46,7 +47,7 @@ class Door:
                 f"The shop's data have changed since plan {plan.plan_id} (consents, items, models or offers), so that live decisions "
                 "would not be the plan's. Decide again, and go on with the new plan."
             ) from error
-        self._home, self._plan = home, plan
+        self._home, self._plan, self._consents = home, plan, Consents(home)
         self._rows = {name: row for row, name in enumerate(request.profiles["customer"].to_pylist())}
         self._profiles = request.profiles
         allowed = request.allowed
@@ -79,7 +80,7 @@ class Door:
         context
             Columns of the profile that are different now, such as ``{"carts_30d": 2}``.
         channels
-            Those that reach the customer on this occasion; without it those with consent.
+            Those that reach the customer on this occasion; without it those with consent, now.
         visit, now
             Name and moment of the occasion: its decision is held in the ledger at once. Without a visit nothing is written, and
             the answer is what the plan decided.
@@ -100,11 +101,13 @@ class Door:
         if context:
             profile = {**profile.to_pylist()[0], **context}  # type: ignore[union-attr]
         start, size = self._places.get(customer, (0, 0))
-        with self._home.ledger.read() as conn:
+        with self._home.ledger.read() as conn:  # what she said since the plan counts
             off = not personal(conn, customer)
+            if channels is None:
+                channels = [name for name in self._channels.get(customer, []) if self._consents.allowed(conn, customer, name)[0]]
         found = self._live.decide(
             profile,
-            channels=self._channels.get(customer, []) if channels is None else channels,
+            channels=channels,
             shortlist=() if self._listed is None else self._listed.slice(start, size),
             at=now,
             request_id=visit,
