@@ -63,7 +63,8 @@ def test_no_window_lets_more_through_than_the_bucket_holds(
     """Also when the clock is set back now and then; a bucket never stays empty for longer than it takes to fill."""
     limits = Rules(rates={"email": Rate(per_second, burst)})
     with Home.open(tmp_path_factory.mktemp("rate") / "shop") as home:
-        now, gone = micros(START), []
+        now = micros(START)
+        gone: list[int] = []
         for step, wanted in asks:
             now += step
             if step < 0:
@@ -214,13 +215,13 @@ def test_a_channel_stops_when_too_much_comes_back_and_runs_when_an_operator_says
 def test_an_operator_stops_and_resumes_a_channel(home: Home) -> None:
     fill(home, Rules(), 3)
     provider = Provider()
-    gates.stop(home, "email", why="wrong price in the text")
+    gates.stop(home, "email", why="wrong price in the text", now=START)
     done = deliver(home, channels={"email": provider}, now=Clock())
     assert done.reasons == {"deferred: stopped: wrong price in the text": 3}
     gates.resume(home, "email", now=START)
     assert deliver(home, channels={"email": provider}, now=Clock()).counts == {"accepted": 3}
     with pytest.raises(NotFound, match="fax"):
-        gates.stop(home, "fax", why="x")
+        gates.stop(home, "fax", why="x", now=START)
 
 
 def test_rates_are_checked_and_kept(home: Home) -> None:

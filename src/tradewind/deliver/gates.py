@@ -17,11 +17,12 @@ from sqlalchemy import Connection, func, select, update
 
 from tradewind import schema
 from tradewind.deliver.rules import SECOND, Rate, Rules
+from tradewind.engine import audit
 from tradewind.engine.books_channels import feedback
 from tradewind.engine.books_deliver import gates, tallies
 from tradewind.engine.ledger import insert_new
 from tradewind.errors import unknown
-from tradewind.types import micros
+from tradewind.types import from_micros, micros
 
 if TYPE_CHECKING:
     from tradewind.engine.home import Home
@@ -137,21 +138,21 @@ def guard(home: Home, channel: str, *, rules: Rules, now: int) -> str | None:
     with home.ledger.read() as conn:
         why = reputation(conn, channel, rules=rules, now=now)
     if why is not None:
-        _set(home, channel, {"stopped": why})
+        _set(home, channel, {"stopped": why}, "policy:reputation", at=from_micros(now))
     return why
 
 
-def stop(home: Home, channel: str, *, why: str) -> None:
+def stop(home: Home, channel: str, *, why: str, now: datetime, by: str = "operator") -> None:
     """Let nothing leave on a channel until :func:`resume`; workers that run notice before their next message.
 
     Raises NotFound for an unknown channel.
     """
-    _set(home, channel, {"stopped": why})
+    _set(home, channel, {"stopped": why}, f"person:{by}", at=now)
 
 
-def resume(home: Home, channel: str, *, now: datetime) -> None:
+def resume(home: Home, channel: str, *, now: datetime, by: str = "operator") -> None:
     """Let a stopped channel run again; complaints and bounces before ``now`` are not held against it any more."""
-    _set(home, channel, {"stopped": None, "since": micros(now)})
+    _set(home, channel, {"stopped": None, "since": micros(now)}, f"person:{by}", at=now)
 
 
 def shut(home: Home) -> list[dict[str, Any]]:
@@ -161,13 +162,15 @@ def shut(home: Home) -> list[dict[str, Any]]:
         return [dict(row) for row in conn.execute(query).mappings()]
 
 
-def _set(home: Home, channel: str, change: dict[str, Any]) -> None:
+def _set(home: Home, channel: str, change: dict[str, Any], actor: str, *, at: datetime) -> None:
     known = [each.value for each in schema.Channel]
     if channel not in known:
         raise unknown("channel", channel, known)
     with home.ledger.write() as conn:
         insert_new(conn, gates, [{"gate": _name(channel), **NEW}])
         conn.execute(update(gates).where(g.gate == _name(channel)).values(change))
+        why = {"why": change["stopped"]} if change["stopped"] else {}
+        audit.note(conn, actor, "outbox.stop" if why else "outbox.resume", f"channel:{channel}", why, at=at)
 
 
 def _rows(conn: Connection, names: Sequence[str], *, lock: bool) -> dict[str, Any]:

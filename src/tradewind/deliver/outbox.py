@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, and_, bindparam, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from tradewind.engine.audit import note
 from tradewind.engine.books_deliver import history
 from tradewind.engine.ledger import insert_new, outbox
 from tradewind.errors import NotFound, StateError
@@ -199,7 +200,7 @@ def remember(conn: Connection, steps: Sequence[tuple[Row, str, int, str | None]]
 # -- what an operator does --------------------------------------------------------------------------------------------
 
 
-def replay(home: Home, message_id: str, *, now: datetime, not_sent: bool = False) -> None:
+def replay(home: Home, message_id: str, *, now: datetime, not_sent: bool = False, by: str = "operator") -> None:
     """Make a failed message ready again with all its attempts, or an unknown one that was found ``not_sent``.
 
     Consent, suppression, expiry and caps are checked again at its hand-off.
@@ -218,10 +219,10 @@ def replay(home: Home, message_id: str, *, now: datetime, not_sent: bool = False
             "Ask the provider for its Message-ID, then call resolve(...), or replay(..., not_sent=True)."
         )
     change = {"state": "ready", "attempts": 0, "next_at": micros(now), "detail": None}
-    _change(home, message_id, ("failed", "unknown"), change, now=now)
+    _change(home, message_id, ("failed", "unknown"), change, now=now, by=by)
 
 
-def resolve(home: Home, message_id: str, *, accepted: bool, now: datetime, provider_id: str | None = None) -> None:
+def resolve(home: Home, message_id: str, *, accepted: bool, now: datetime, provider_id: str | None = None, by: str = "operator") -> None:
     """Enter what the provider said about an unknown message: it has it (``accepted``) or it has not (failed).
 
     Raises NotFound or StateError like :func:`replay`.
@@ -229,17 +230,20 @@ def resolve(home: Home, message_id: str, *, accepted: bool, now: datetime, provi
     change = {"state": "accepted", "next_at": 0} if accepted else {"state": "failed", "next_at": NEVER}
     # When it may have arrived stays what it was: the caps count from then.
     change |= {"detail": "reconciled by an operator", "provider_id": provider_id, "updated_at": c.updated_at}
-    _change(home, message_id, ("unknown",), change, now=now)
+    _change(home, message_id, ("unknown",), change, now=now, by=by)
 
 
-def cancel(home: Home, plan_id: str, *, now: datetime) -> int:
+def cancel(home: Home, plan_id: str, *, now: datetime, by: str = "operator") -> int:
     """Stop a plan: suppress every message of it that is not with a provider yet, in one transaction; returns how many."""
     change = {"state": "suppressed", "detail": "plan_cancelled", "lease_owner": None, "lease_until": None, "updated_at": micros(now)}
     waiting = and_(c.plan_id == plan_id, c.state.in_(("planned", "ready", "leased")))
     doubt = {**change, "state": "unknown", "detail": "an earlier try may have reached the provider; plan_cancelled"}
     with home.ledger.write() as conn:
         unsure = conn.execute(update(outbox).where(waiting, c.detail.startswith(KEYED)).values(doubt)).rowcount
-        return unsure + conn.execute(update(outbox).where(waiting).values(change)).rowcount
+        stopped = unsure + conn.execute(update(outbox).where(waiting).values(change)).rowcount
+        if stopped:
+            note(conn, f"person:{by}", "outbox.cancel", f"plan:{plan_id}", {"messages": stopped}, at=now)
+    return stopped
 
 
 def _state(home: Home, message_id: str) -> str:
@@ -250,12 +254,14 @@ def _state(home: Home, message_id: str) -> str:
     return state
 
 
-def _change(home: Home, message_id: str, states: tuple[str, ...], change: dict[str, Any], *, now: datetime) -> None:
+def _change(home: Home, message_id: str, states: tuple[str, ...], change: dict[str, Any], *, now: datetime, by: str) -> None:
     with home.ledger.write() as conn:
         # The fence moves on, so that nothing a slow worker still has to say about the old hand-off is heard.
         values = {"updated_at": micros(now), **change, "fence": c.fence + 1}
         where = and_(c.message_id == message_id, c.state.in_(states))
         moved = conn.execute(update(outbox).where(where).values(values).returning(*columns())).all()
-        remember(conn, [(Row(*row), change["state"], micros(now), change["detail"]) for row in moved], actor="operator")
+        remember(conn, [(Row(*row), change["state"], micros(now), change["detail"]) for row in moved], actor=by[:64])
+        if moved:
+            note(conn, f"person:{by}", f"outbox.{change['state']}", f"message:{message_id}", at=now)
     if not moved:
         raise StateError(f'Message "{message_id}" is {_state(home, message_id)}; this needs {" or ".join(states)}.')
