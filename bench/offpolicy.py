@@ -1,6 +1,6 @@
 """Off-policy evaluation: does it find the truth, do its intervals hold it, and is it ever worse than the Open Bandit Pipeline?
 
-    python bench/offpolicy.py [--quick] [--runs 40] [--path FOLDER]
+    python bench/offpolicy.py [--quick] [--runs 40] [--only PART] [--path FOLDER]
 
 Synthetic bandits of known value in seven regimes (few and many arms, near and far policies, a truth that no linear model can say, rare
 outcomes, heavy-tailed money, thin support), ranked lists, and delayed outcomes. Every estimator is run on the same draws by us (our
@@ -36,6 +36,7 @@ DATA = Path(os.environ.get("TRADEWIND_DATA", ROOT.parent / "shared" / "data")) /
 ANY = Needs(0.0, 1.0, np.inf)
 SAME = ("ips", "snips", "dm", "dr", "sndr")  # no tuned limit: the same predictions must give the same number
 BOOTSTRAPPED = ("ips", "snips", "dr", "sndr")
+PARTS = ("bandits", "lists", "days", "support", "logs")
 AGAIN = 3  # runs in which our formulas are tried on the predictions of the peer
 
 
@@ -222,19 +223,24 @@ def _value(base: dict[str, np.ndarray], told: dict[str, np.ndarray], q: np.ndarr
 
 
 def main() -> None:
-    bench = Harness("offpolicy", __doc__, extra={"--runs": {"type": int, "default": 40}})
+    extra = {"--runs": {"type": int, "default": 40}, "--only": {"choices": PARTS, "help": "one part alone"}}
+    bench = Harness("offpolicy", __doc__, extra=extra)
     runs = 5 if bench.quick else bench.arguments.runs
-    if bench.arguments.path is None:
-        if not PEER.exists():
-            print("left out: the Open Bandit Pipeline (bench/peers/make.sh makes its environment)")
-        distances = bandits(bench, runs) + lists(bench, runs)
+    parts = {bench.arguments.only} if bench.arguments.only else {"logs"} if bench.arguments.path else set(PARTS)
+    if not PEER.exists():
+        print("left out: the Open Bandit Pipeline (bench/peers/make.sh makes its environment)")
+    distances = bandits(bench, runs) if "bandits" in parts else []
+    distances += lists(bench, runs) if "lists" in parts else []
+    if "days" in parts:
         days(bench, runs)
+    if "support" in parts:
         support(bench, runs)
-        if distances:
-            bench.figure("pairs compared with the peer", len(distances))
-            bench.figure("pairs in which we are worse", int((np.array(distances) > 3).sum()), target=("==", 0))
-            bench.figure("pairs in which we are better", int((np.array(distances) < -3).sum()))
-    logs(bench, 20 if bench.quick else 200)
+    if distances:
+        bench.figure("pairs compared with the peer", len(distances))
+        bench.figure("pairs in which we are worse", int((np.array(distances) > 3).sum()), target=("==", 0))
+        bench.figure("pairs in which we are better", int((np.array(distances) < -3).sum()))
+    if "logs" in parts:
+        logs(bench, 20 if bench.quick else 200)
     bench.finish()
 
 
