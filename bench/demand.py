@@ -4,7 +4,8 @@
 
 carparts: the last 12 of 51 months are held out; the 2,509 parts without missing months. RMSSE over parts that changed at all since
 their first sale in training, scaled by the root mean squared one-step change since then. Pinball loss at .5 .75 .9 .95 .99, scaled by
-the mean absolute one-step change of the whole training part. Newsvendor: 9 a piece short, 1 a piece over, each month by itself, per piece demanded.
+the mean absolute one-step change of the whole training part. Newsvendor: 9 a piece short, 1 a piece over, each month by itself, per
+piece demanded.
 retail: pieces a day by description, lines with a quantity and a price above 0 that are no cancellation; descriptions with 150 days since
 the first sale and 30 days with sales; the last 28 days held out; wRMSSE weighted by the revenue of the last 28 training days.
 Everything that is chosen is chosen on rolling origins inside the training part. ``--path``: a file like carparts.csv or like
