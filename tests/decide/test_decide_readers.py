@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from decide_world import OFFERS, World
+from decide_world import AS_OF, OFFERS, World
 
 from tradewind.decide.plan import Plan
 from tradewind.decide.policy import Limits, decide
 from tradewind.decide.readers import LOCALES, READERS, words
 from tradewind.decide.what_if import under, without
 from tradewind.engine.home import Home
-from tradewind.errors import InputError, NotFound
+from tradewind.errors import InputError, NotFound, StateError
+from tradewind.requested import what_if
 from tradewind.types import NOTHING
 
 WORLD = World(n=150)
@@ -159,3 +160,16 @@ def test_what_if_the_cap_were_another(tmp_path: Path) -> None:
         assert none[0].text("zh-CN").startswith("\u82e5 messages_30d = 0 (2)")
         with pytest.raises(NotFound, match="messages_week"):
             under(home, request, plan, served[0], {"messages_week": 2})
+
+
+def test_changes_are_read_from_words(plan: Plan, tmp_path: Path) -> None:
+    row = next(row for row in plan.table.to_pylist() if row["action"] != NOTHING)
+    name, offer = row["customer"], row["action"].split("|")[0]
+    with Home.open(tmp_path / "shop") as home:
+        found = what_if(home, plan, name, [f"without={offer}", "price=1.5"], now=AS_OF)
+        assert found == without(plan, name, names=[offer], price=1.5)
+        for changes, said in ((["price"], "write a change"), (["price=cheap"], "write a change"), (["gap_hours=2", "price=2"], "alone")):
+            with pytest.raises(InputError, match=said):
+                what_if(home, plan, name, changes, now=AS_OF)
+        with pytest.raises(StateError, match="policy version"):  # made by hand, not by a shop
+            what_if(home, plan, name, ["messages_30d=2"], now=AS_OF)
