@@ -77,25 +77,25 @@ class Proof:
         return "\n".join(lines)
 
 
-def verify(home: Home, *, customer: str | None = None, addresses: Sequence[str] = (), paths: Sequence[Path] = ()) -> Proof:
-    """Search the shop, and ``paths`` (backups, logs, database folders), for one person or for everybody who was erased.
+def verify(home: Home, *, customers: Sequence[str] = (), addresses: Sequence[str] = (), paths: Sequence[Path] = ()) -> Proof:
+    """Search the shop, and ``paths`` (backups, logs, database folders), for these people or for everybody who was erased.
 
     Raises
     ------
     InputError
         Addresses without a customer, or a path that does not exist.
     """
-    if addresses and customer is None:
+    if addresses and not customers:
         raise InputError("verify needs the customer's id along with addresses. Without both it looks for everybody who was erased.")
     for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist. Give files or folders to search.")
     vault = Vault(home)
-    seeker = _Named(customer, addresses) if customer is not None else _Hashed(home, vault)
+    seeker = _Named(customers, addresses) if customers else _Hashed(home, vault)
     found: Counter[tuple[str, str]] = Counter()
     sizes: Counter[str] = Counter()
     values = files = 0
-    for place, kind, column in cells(home, paths, hashed=customer is None):
+    for place, kind, column in cells(home, paths, hashed=not customers):
         for what, count in seeker.among(column):
             found[place, what] += count
         sizes[kind] += len(column)
@@ -107,9 +107,9 @@ def verify(home: Home, *, customer: str | None = None, addresses: Sequence[str] 
                 found[_place(home, path), what] += count
         sizes["bytes of files"] += size
         files += 1
-    subjects = {vault.subject(customer)} if customer is not None else seeker.subjects
+    subjects = set(vault.subjects(customers)) if customers else seeker.subjects
     findings = [Finding(place, what, count) for (place, what), count in sorted(found.items())]
-    findings += _keys(home, customer, subjects)
+    findings += _keys(home, customers, subjects)
     notes = [*_notes(home), *seeker.notes]
     return Proof(len(subjects), files, sizes["bytes of files"], values, tuple(findings), tuple(notes), dict(sizes))
 
@@ -164,21 +164,24 @@ def recover(home: Home, hashes: set[str]) -> list[str]:
 class _Named:
     """Compares with what the person told: the id, the addresses."""
 
-    def __init__(self, customer: str | None, addresses: Sequence[str]) -> None:
-        assert customer is not None
+    def __init__(self, customers: Sequence[str], addresses: Sequence[str]) -> None:
+        ids = {name.lower() for name in customers}
         self.subjects: set[str] = set()
         self.notes: list[str] = []
         told = sorted({spelling for address in addresses for spelling in (address, normalise(address), address.lower())})
-        told = [one for one in told if one.lower() != customer.lower()]  # some channels are addressed by the id
+        told = [one for one in told if one.lower() not in ids]  # some channels are addressed by the id
         digests = [hashlib.sha256(one.encode()).hexdigest() for one in told]
-        self._whole = dict.fromkeys([*told, *digests], "address") | {customer: "id"}
+        self._whole = dict.fromkeys([*told, *digests], "address") | dict.fromkeys(customers, "id")
         self._parts = [(word.lower(), what) for word, what in self._whole.items() if len(word) >= SHORTEST]
-        if len(customer) < SHORTEST:
-            self.notes.append(f"the id has fewer than {SHORTEST} characters: it was looked for as a whole value, not among raw bytes")
+        if any(len(name) < SHORTEST for name in customers):
+            self.notes.append(f"an id has fewer than {SHORTEST} characters: it was looked for as a whole value, not among raw bytes")
         if not addresses:
             self.notes.append("no address was given, so only the id was looked for; give them with --address")
         self.needles = [
-            (one, what, plain) for word, what in self._whole.items() if len(word) >= SHORTEST for one, plain in _spellings(word)
+            (one, what, plain)
+            for word, what in self._whole.items()
+            if len(word) >= SHORTEST
+            for one, plain in _spellings(word, digest=word in digests)
         ]
 
     def among(self, column: Cells) -> Iterator[tuple[str, int]]:
@@ -214,9 +217,11 @@ class _Hashed:
         return "address" if any(self._vault.hash(one.strip(".")) in self._addresses for one in _ADDRESS.findall(value)) else None
 
 
-def _spellings(word: str) -> set[tuple[bytes, bool]]:
+def _spellings(word: str, *, digest: bool) -> set[tuple[bytes, bool]]:
     """How a word may lie among bytes: plain, escaped for JSON, for an address, in base64 at any offset, in UTF-16; and which are plain."""
     plain = word.encode()
+    if digest:
+        return {(plain, True), (bytes.fromhex(word), False)}
     plainly = {plain, plain.lower(), plain.upper(), quote(word, safe="").encode(), word.encode("unicode_escape")}
     found = {word.encode("utf-16-le")}
     for shift in range(3):  # the characters that do not depend on what stands before and after
@@ -226,11 +231,11 @@ def _spellings(word: str) -> set[tuple[bytes, bool]]:
     return {(one, one in plainly) for one in plainly | found if len(one) >= SHORTEST}
 
 
-def _keys(home: Home, customer: str | None, subjects: set[str]) -> Iterator[Finding]:
+def _keys(home: Home, customers: Sequence[str], subjects: set[str]) -> Iterator[Finding]:
     """No key, no unfinished erasure, no key of a backup is left of them; no ciphertext lacks its key."""
     keys, points = books.vault_keys, books.contacts
     with home.ledger.read() as conn:
-        if customer is not None and conn.execute(select(keys.c.customer).where(keys.c.customer == customer)).first():
+        if customers and conn.execute(select(keys.c.customer).where(keys.c.customer.in_(customers))).first():
             yield Finding("ledger vault_keys", "key")
         live = select(keys.c.customer).where(keys.c.customer.in_([BURIED + one for one in subjects]), keys.c.wrapped_key != DESTROYED)
         if subjects and len(subjects) < books.CHUNK and conn.execute(live).first():
@@ -239,7 +244,7 @@ def _keys(home: Home, customer: str | None, subjects: set[str]) -> Iterator[Find
         if conn.execute(orphans.limit(1)).first():
             yield Finding("ledger contacts", "unfinished")
         open_ = conn.execute(select(erasures.c.subject).where(erasures.c.finished_at.is_(None))).scalars().all()
-        if left := [one for one in open_ if customer is None or one in subjects]:
+        if left := [one for one in open_ if not customers or one in subjects]:
             yield Finding("ledger erasures", "unfinished", len(left))
     for path in sorted(erase_journal.folder(home.root).glob("*.keys")):
         if count := sum(subject in subjects for subject, _ in erase_journal.held(path)):

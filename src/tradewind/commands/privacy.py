@@ -11,7 +11,7 @@ from tradewind.commands.base import EXIT_STATE, Json, ShopUrl, opened_shop, say,
 from tradewind.errors import InputError
 
 Address = Annotated[
-    list[str] | None, typer.Option("--address", help="With --verify: an address of the person. Repeatable.", metavar="ADDRESS")
+    list[str] | None, typer.Option("--address", help="With --verify: an address of one of them. Repeatable.", metavar="ADDRESS")
 ]
 Folder = Annotated[Path, typer.Argument(help="The folder of the backup.", metavar="FOLDER")]
 
@@ -62,11 +62,9 @@ def erase(
         raise InputError("Name who is to be forgotten, or use --verify --all, or --again.")
     if (address or path) and not verify:
         raise InputError("--address and --path belong to --verify.")
-    if verify and len(names) > 1:
-        raise InputError("--verify takes one customer, with the addresses of this one, or --all.")
     with opened_shop(shop) as opened:
         if verify:
-            proof = opened.privacy.verify(names[0] if names else None, addresses=address or (), paths=path or ())
+            proof = opened.privacy.verify(names, addresses=address or (), paths=path or ())
             say(proof.to_json(), proof.to_text(), as_json=as_json)
             if not proof.clean:
                 raise typer.Exit(EXIT_STATE)

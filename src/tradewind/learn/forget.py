@@ -57,11 +57,12 @@ class Privacy:
 
         return again(self._home, now=self._now(), also=forget_models.forget)
 
-    def verify(self, customer: str | None = None, *, addresses: Sequence[str] = (), paths: Sequence[str | Path] = ()) -> Proof:
-        """Look for a person everywhere; without one, for everybody who was ever erased."""
+    def verify(self, customers: str | Sequence[str] = (), *, addresses: Sequence[str] = (), paths: Sequence[str | Path] = ()) -> Proof:
+        """Look for people everywhere; without any, for everybody who was ever erased."""
         from tradewind.collect.erase_verify import verify
 
-        return verify(self._home, customer=customer, addresses=addresses, paths=[Path(path) for path in paths])
+        names = [customers] if isinstance(customers, str) else list(customers)
+        return verify(self._home, customers=names, addresses=addresses, paths=[Path(path) for path in paths])
 
     def rotate(self) -> Rotated:
         """Replace the master key."""
