@@ -224,5 +224,6 @@ class Doors:
     def evidence(self) -> Evidence:
         """Other policies on a plan's log, attribution, fairness, quality: the reports beside :meth:`Shop.measure`."""
         from tradewind.measure.evidence import Evidence
+        from tradewind.requested import retaken
 
-        return Evidence(self.home, now=self.now)
+        return Evidence(self.home, now=self.now, replay=lambda version, plan: retaken(self.home, version, plan, now=self.now()))

@@ -185,6 +185,13 @@ def decided(
     return plan
 
 
+def retaken(home: Home, version: str, plan: Plan, *, now: datetime) -> Plan:
+    """The plan that a stored policy would have made at the moment of ``plan``; it is not committed."""
+    from tradewind.decide.policy import decide
+
+    return decide(replayed(home, version, as_of=str(plan.meta["as_of"]), now=now, progress=lambda _share, _what: None))
+
+
 def curved(home: Home, budgets: Sequence[str], **wanted: Any) -> Curve:
     """What :meth:`tradewind.shop.Shop.curve` gives."""
     from tradewind.decide.curve import curve

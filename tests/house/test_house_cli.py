@@ -123,7 +123,7 @@ SURFACE = {
     "backup": {"--shop", "--json"},
     "restore": {"--shop", "--keys", "--json"},
     "explain": {"--shop", "--plan", "--reader", "--locale", "--what-if", "--json"},
-    "offpolicy": {"--shop", "--plan", "--as-of", "--html", "--json"},
+    "offpolicy": {"--shop", "--plan", "--against", "--as-of", "--html", "--json"},
     "attribution": {"--shop", "--plan", "--as-of", "--lookback-days", "--html", "--json"},
     "fairness": {"--by", "--shop", "--plan", "--as-of", "--html", "--json"},
     "quality": {"--shop", "--as-of", "--days", "--html", "--json"},

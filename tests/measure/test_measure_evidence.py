@@ -23,7 +23,7 @@ from tradewind.measure import offpolicy as policies
 from tradewind.measure.attribution import NOT_CAUSE, attribution, journeys
 from tradewind.measure.fairness import fairness
 from tradewind.measure.quality import quality
-from tradewind.stats.offpolicy import Judged, judge
+from tradewind.stats.offpolicy import Judged, Refused, judge
 from tradewind.types import Event
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -144,6 +144,18 @@ def test_other_policies_are_valued_by_the_log(home: Home, plan: Plan) -> None:
     rows = {row["way of deciding"]: row for row in policies.offpolicy(home, plan, as_of=LATER).sections[0].rows}
     assert rows["nothing for everybody"]["to"] < 0
     assert rows["always ten"]["profit per customer"] is None  # the log gave it to one in eight
+    other = policies.matches(home, plan, {"other": plan_of(gap=1.0), "own": plan}, as_of=LATER)
+    found = judge(other["other"], "sndr", level=0.99)
+    assert isinstance(found, Judged)
+    assert found.estimate.covers(0.8 * 360 + 0.2 * 180)
+    same = policies.matches(home, plan, policies.choosers(plan), as_of=LATER)[policies.OWN]
+    assert np.allclose(other["own"].weight, same.weight)
+    at = plan.table.column_names.index("candidates")
+    keys = pa.array([["nothing", "pick|mug|push", "ten|mug|sms"]] * N, plan.table.schema.field(at).type)
+    strange = Plan(plan.table.set_column(at, plan.table.schema.field(at), keys), plan.meta)
+    refused = judge(policies.matches(home, plan, {"push": strange}, as_of=LATER)["push"], "sndr")
+    assert isinstance(refused, Refused)
+    assert "could never choose" in refused.why[0]
     few = Plan(plan.table.slice(0, 40), plan.meta)
     with pytest.raises(InputError, match="50 are needed"):
         policies.offpolicy(home, few, as_of=LATER)

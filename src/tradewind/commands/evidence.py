@@ -24,10 +24,19 @@ def _show(report: Report, *, html: Path | None, as_json: bool) -> None:
     say(json.loads(to_json(report)), to_text(report), as_json=as_json)
 
 
-def offpolicy(shop: ShopUrl = ".", plan: PlanId = None, as_of: Until = None, html: Html = None, as_json: Json = False) -> None:
+def offpolicy(
+    shop: ShopUrl = ".",
+    plan: PlanId = None,
+    against: Annotated[
+        list[str] | None, typer.Option("--against", help="Also a stored version (decide --policies). Repeatable.", metavar="VERSION")
+    ] = None,
+    as_of: Until = None,
+    html: Html = None,
+    as_json: Json = False,
+) -> None:
     """What other ways of deciding would have earned on a plan's log, with intervals, or why the log cannot say."""
     with opened_shop(shop) as opened:
-        report = opened.evidence.offpolicy(opened.plan(plan), as_of=as_of)
+        report = opened.evidence.offpolicy(opened.plan(plan), against=against or (), as_of=as_of)
     _show(report, html=html, as_json=as_json)
 
 

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 class Evidence:
     """Four reports on what happened before a time: the end of the log, or of the plan's window, when left out."""
 
-    def __init__(self, home: Home, *, now: Callable[[], datetime]) -> None:
-        self._home, self._now = home, now
+    def __init__(self, home: Home, *, now: Callable[[], datetime], replay: Callable[[str, Plan], Plan]) -> None:
+        self._home, self._now, self._replay = home, now, replay
 
-    def offpolicy(self, plan: Plan, *, as_of: datetime | str | None = None) -> Report:
-        """What other ways of deciding would have earned on the plan's log (docs/offpolicy.md)."""
+    def offpolicy(self, plan: Plan, *, against: Sequence[str] = (), as_of: datetime | str | None = None) -> Report:
+        """What other ways of deciding, and the stored policies ``against``, would have earned on the plan's log (docs/offpolicy.md)."""
         from tradewind.measure.offpolicy import offpolicy
 
-        return offpolicy(self._home, plan, as_of=self._end(plan, as_of))
+        versions = [against] if isinstance(against, str) else against
+        others = {f"policy {version}": self._replay(version, plan) for version in versions}
+        return offpolicy(self._home, plan, as_of=self._end(plan, as_of), against=others)
 
     def attribution(self, plan: Plan | None = None, *, as_of: datetime | str | None = None, lookback_days: float = 30) -> Report:
         """Who stood on the way to purchases; with a plan, what its holdout says was caused (docs/attribution.md)."""

@@ -49,8 +49,11 @@ def _always(offer: str) -> Chooser:
     return choose
 
 
-def matches(home: Home, plan: Plan, ways: Mapping[str, Chooser], *, as_of: datetime, seed: int = 0) -> dict[str, Match]:
+def matches(home: Home, plan: Plan, ways: Mapping[str, Chooser | Plan], *, as_of: datetime, seed: int = 0) -> dict[str, Match]:
     """Every way matched with the plan's log and with the profit that followed each decision, minor units.
+
+    A way is a function of a decision's candidates, or another plan for the same customers at the same moment: that of another
+    policy, whose candidates may be others; what this log could never choose of them counts as without support.
 
     Raises
     ------
@@ -63,7 +66,7 @@ def matches(home: Home, plan: Plan, ways: Mapping[str, Chooser], *, as_of: datet
         raise InputError(
             f"Plan {plan.plan_id[:8]} has {int(followed.sum())} decisions that followed the policy; 50 are needed to judge others."
         )
-    rows = plan.table.select(["action", "variant", "candidates", "scores", "propensities"]).to_pylist()
+    rows = plan.table.select(["customer", "action", "variant", "candidates", "scores", "propensities"]).to_pylist()
     rows = [row for row, kept in zip(rows, followed.tolist(), strict=True) if kept]
     profit, before = found.profit[followed], found.before[followed]
     held = float(plan.meta["holdout"])
@@ -76,20 +79,38 @@ def matches(home: Home, plan: Plan, ways: Mapping[str, Chooser], *, as_of: datet
     taken = q[np.arange(len(rows)), acted]
     judged = {}
     for name, way in ways.items():
-        chances = [way(row["candidates"], row["scores"], row["propensities"]) for row in rows]
+        chances = (
+            _of_plan(way, rows) if isinstance(way, Plan) else [way(row["candidates"], row["scores"], row["propensities"]) for row in rows]
+        )
         mine = np.array([each[at] for each, at in zip(chances, place, strict=True)])
         idle = np.array([each[0] for each in chances])
+        lost = 1 - float(np.mean([each.sum() for each in chances]))
         foreseen = len(rows) / float(np.mean([(each**2 / real).sum() for each, real in zip(chances, reals, strict=True)]))
-        judged[name] = Match(profit, mine / chance, taken, idle * q[:, 0] + (1 - idle) * q[:, 1], 0.0, foreseen)
+        judged[name] = Match(profit, mine / chance, taken, idle * q[:, 0] + (1 - idle) * q[:, 1], max(lost, 0.0), foreseen)
     return judged
 
 
-def offpolicy(home: Home, plan: Plan, *, as_of: datetime, level: float = 0.95, seed: int = 0) -> Report:
+def _of_plan(other: Plan, rows: Sequence[Mapping[str, Any]]) -> list[Values]:
+    """The probabilities that another plan gave the candidates of this one's decisions."""
+    known = zip(*(other.table[name].to_pylist() for name in ("customer", "candidates", "propensities")), strict=True)
+    told = {customer: dict(zip(keys, chances, strict=True)) for customer, keys, chances in known}
+    if missing := [row["customer"] for row in rows if row["customer"] not in told]:
+        raise InputError(
+            f"off-policy: the other policy decides nothing about {len(missing):,} customers of the plan, such as {missing[0]}."
+        )
+    return [np.array([told[row["customer"]].get(key, 0.0) for key in row["candidates"]]) for row in rows]
+
+
+def offpolicy(
+    home: Home, plan: Plan, *, as_of: datetime, against: Mapping[str, Plan] | None = None, level: float = 0.95, seed: int = 0
+) -> Report:
     """The ways of :func:`choosers` on a committed plan's log, doubly robust; a way that the log cannot speak for has no number.
+
+    ``against``: plans of other policies for the same customers and moment, by name; they need not be committed.
 
     When not to use: to crown the best of many; several were looked at, and a test on fresh customers decides.
     """
-    log = matches(home, plan, choosers(plan), as_of=as_of, seed=seed)
+    log = matches(home, plan, {**choosers(plan), **(against or {})}, as_of=as_of, seed=seed)
     rows: list[dict[str, Any]] = []
     refused = []
     for name, match in log.items():
