@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tradewind.decide.what_if import WhatIf
     from tradewind.deliver.channels._door import Channels
     from tradewind.deliver.queue import Queue
-    from tradewind.deliver.channels._door import Channels
     from tradewind.engine.home import Home
     from tradewind.learn.demand_desk import DemandDesk
     from tradewind.learn.forget import Privacy
@@ -187,22 +186,11 @@ class Doors:
     # -- deliver ------------------------------------------------------------------------------------------------------
 
     @property
-    def channels(self) -> Channels:
-        """What goes through channels besides messages: slots, audiences, scripts, and what comes back (docs/channels.md)."""
-        from tradewind.deliver.channels._door import Channels
-
-        return Channels(self.home, now=self.now)
-
-    # -- deliver ------------------------------------------------------------------------------------------------------
-
-    @property
     def outbox(self) -> Queue:
         """The queue of messages, for an operator: list, show, replay, resolve, stop and resume (docs/deliver.md)."""
         from tradewind.deliver.queue import Queue
 
         return Queue(self.home, now=self.now)
-
-    # -- deliver ------------------------------------------------------------------------------------------------------
 
     @property
     def channels(self) -> Channels:
