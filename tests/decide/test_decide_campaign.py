@@ -20,6 +20,7 @@ from tradewind import schema
 from tradewind.decide import expression
 from tradewind.decide.campaign_books import MOVES, campaign_allows, draft, move, newest
 from tradewind.decide.campaign_file import KEYS, read_campaign
+from tradewind.decide.holdout import held_out
 from tradewind.decide.policy import decide, recompute
 from tradewind.decide.request import Request
 from tradewind.demo import Clock
@@ -413,7 +414,16 @@ def test_firings_become_decisions_with_holdout_once(shop: tw.Shop, told: Told, c
     assert withdraw_done(shop.home, now=shop.now()) == 1, "a purchase is the exit"
 
 
-def test_the_same_customer_stays_in_the_holdout_for_the_campaigns_life(shop: tw.Shop, told: Told, clock: Clock) -> None:
+def test_every_plan_of_a_trigger_draws_its_holdout_from_the_shops_salt(
+    shop: tw.Shop, told: Told, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every plan does (docs/adr/0004): what was before a plan is then before its treatment, and plans can be pooled."""
+
+    def salted(home: Home, **more: Any) -> Request:
+        request = ask(home, **more)
+        return replace(request, salt=f"{home.settings.salt}/{request.as_of.isoformat()}")
+
+    monkeypatch.setattr("tradewind.requested.request", salted)
     rule = triggered(told)
     rule["trigger"]["cooldown_days"] = 0
     started(shop, rule)
@@ -422,10 +432,12 @@ def test_the_same_customer_stays_in_the_holdout_for_the_campaigns_life(shop: tw.
         clock.at += timedelta(hours=30)
         carts(shop)
         shop.campaigns.tick()
-        table = shop.plan().table
-        variants.append(dict(zip(table["customer"].to_pylist(), table["variant"].to_pylist(), strict=True)))
-    assert variants[0] == variants[1]
-    assert set(variants[0].values()) == {"treat", "holdout"}
+        plan = shop.plan()
+        variants.append(dict(zip(plan.table["customer"].to_pylist(), plan.table["variant"].to_pylist(), strict=True)))
+        expected = held_out(list(variants[-1]), salt=f"{shop.home.settings.salt}/{shop.now().isoformat()}", share=0.2)
+        assert [variant == "holdout" for variant in variants[-1].values()] == expected.tolist()
+    assert variants[0].keys() == variants[1].keys()
+    assert variants[0] != variants[1]
 
 
 def test_killed_between_firing_and_decision_nothing_is_lost_or_doubled(

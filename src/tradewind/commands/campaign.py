@@ -130,6 +130,6 @@ def _shown(found: dict[str, Any]) -> list[str]:
     lines += [f"  firings {state}: {number:,}" for state, number in sorted(found["firings"].items())]
     lines += [f"  plan {plan}" for plan in found["plans"]]
     for one in found["guard"]:
-        value = "not known yet" if one["value"] is None else f"{one['value']:,.4g}"
-        lines.append(f"  {one['name']}: {value} of {one['limit']:,.4g}{' EXCEEDED' if one['exceeded'] else ''}  {one['note']}")
+        value = "not known yet" if one["value"] is None else f"{one['value']:,.6g}"
+        lines.append(f"  {one['name']}: {value} of {one['limit']:,.6g}{' EXCEEDED' if one['exceeded'] else ''}  {one['note']}")
     return lines

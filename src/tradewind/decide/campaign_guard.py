@@ -41,9 +41,9 @@ class Finding:
     note: str = ""
 
     def __str__(self) -> str:
-        shown = "not known yet" if self.value is None else f"{self.value:,.4g}"
+        shown = "not known yet" if self.value is None else f"{self.value:,.6g}"
         return (
-            f"{self.name}: {shown} (limit {self.limit:,.4g}){' - EXCEEDED' if self.exceeded else ''}{f'; {self.note}' if self.note else ''}"
+            f"{self.name}: {shown} (limit {self.limit:,.6g}){' - EXCEEDED' if self.exceeded else ''}{f'; {self.note}' if self.note else ''}"
         )
 
 

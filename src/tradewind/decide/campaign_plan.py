@@ -72,15 +72,13 @@ def trial(home: Home, campaign: Campaign, ask: Ask, *, as_of: datetime | str | N
 
 
 def asked(home: Home, campaign: Campaign, ask: Ask, *, as_of: datetime | str | None, now: datetime) -> Request:
-    """The request of the shop for everybody, with the campaign's window, its own holdout and what is left of its budget."""
+    """The request of the shop for everybody, with what is left of the campaign's budget; each plan draws its holdout (ADR 0004)."""
     found = ask(
         home, offers=campaign.offers, channels=campaign.channels, budget=campaign.budget, holdout=campaign.holdout,
         window_days=campaign.window_days, as_of=as_of, seed=campaign.seed, now=now, progress=lambda _share, _what: None,
         limits=campaign.limits or None,
     )  # fmt: skip
-    salt = f"{home.settings.salt}/campaign/{campaign.name}"  # one holdout for the campaign's whole life
-    left = found.budget - _used(home, campaign.budget_id)
-    return replace(found, salt=salt, budget=max(left, 0), budget_id=campaign.budget_id)
+    return replace(found, budget=max(found.budget - _used(home, campaign.budget_id), 0), budget_id=campaign.budget_id)
 
 
 def decided(request: Request, campaign: Campaign, members: Collection[str], *, wanted: Mapping[str, Sequence[str]], soon: bool) -> Plan:
