@@ -90,6 +90,13 @@ def gateway() -> Iterator[Gateway]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """One shop for the tests that only set channels up and send."""
+    with Home.open(tmp_path_factory.mktemp("gateways") / "shop") as opened:
+        yield opened
+
+
 def sms(home: Home, gateway: Gateway, *, more: str = "", body: str = "") -> Channel:
     (home.root / "channels.toml").write_text(SMS.format(url=gateway.url(), more=more, body=body))
     return channel(home, "sms", environment=SECRETS)
@@ -99,9 +106,9 @@ def text(body: str = "Boots 20% off. Reply STOP to end.", **values: Any) -> Any:
     return message("ann", channel="sms", parts={"body": body}, **values)
 
 
-def test_the_mapping_makes_the_request(home: Home, gateway: Gateway) -> None:
+def test_the_mapping_makes_the_request(shop: Home, gateway: Gateway) -> None:
     gateway.answers = [OK]
-    with sms(home, gateway) as sender:
+    with sms(shop, gateway) as sender:
         receipt = sender.send(text('"}, "x": "\u4e2d\r\n\x00{to}'), address="0044 (20) 7946-0018", at=START)
         assert "t0ken" not in repr(sender) + repr(sender.__dict__)
     (asked,) = gateway.asked
@@ -138,9 +145,9 @@ def test_the_mapping_makes_the_request(home: Home, gateway: Gateway) -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\n[[[", Uncertain),
     ],
 )
-def test_codes_and_statuses_are_classed(home: Home, gateway: Gateway, answer: object, error: type[Exception]) -> None:
+def test_codes_and_statuses_are_classed(shop: Home, gateway: Gateway, answer: object, error: type[Exception]) -> None:
     gateway.answers = [answer, OK]
-    with sms(home, gateway) as sender:
+    with sms(shop, gateway) as sender:
         with pytest.raises(error) as caught:
             sender.send(text(), address="+442079460018", at=START)
         assert "7946" not in str(caught.value)
@@ -148,10 +155,10 @@ def test_codes_and_statuses_are_classed(home: Home, gateway: Gateway, answer: ob
         assert sender.send(text(), address="+442079460018", at=START).state == "accepted"
 
 
-def test_a_form_is_a_form(home: Home, gateway: Gateway) -> None:
-    (home.root / "channels.toml").write_text(PUSH.format(url=gateway.url(), vendor="fcm", format="form"))
+def test_a_form_is_a_form(shop: Home, gateway: Gateway) -> None:
+    (shop.root / "channels.toml").write_text(PUSH.format(url=gateway.url(), vendor="fcm", format="form"))
     item = message("ann", channel="push", parts={"title": "A&b=c", "body": "x\r\ny"}, expires_at=START + timedelta(hours=1))
-    with channel(home, "push", environment=SECRETS) as sender:
+    with channel(shop, "push", environment=SECRETS) as sender:
         sender.send(item, address="tok-1", at=START)
     fields = parse_qs(gateway.asked[0].body.decode())
     assert (fields["title"], fields["body"], fields["ttl"], fields["token"]) == (["A&b=c"], ["x\r\ny"], ["3600"], ["tok-1"])
@@ -167,8 +174,8 @@ def test_only_a_number_is_a_recipient(address: str | None) -> None:
     assert not address or address not in str(caught.value)
 
 
-def test_texts_that_are_too_long_or_empty_do_not_leave(home: Home, gateway: Gateway) -> None:
-    with sms(home, gateway, more="segments = 2") as sender:
+def test_texts_that_are_too_long_or_empty_do_not_leave(shop: Home, gateway: Gateway) -> None:
+    with sms(shop, gateway, more="segments = 2") as sender:
         for body, why in [("\u4e2d" * 135, "3 parts in UCS-2"), ("a" * 307, "3 parts in GSM-7"), (" ", "needs the part body")]:
             with pytest.raises(Terminal, match=why):
                 sender.send(text(body), address="+442079460018", at=START)
@@ -194,15 +201,15 @@ def test_texts_that_are_too_long_or_empty_do_not_leave(home: Home, gateway: Gate
         ("timeout = 2", 'format = "xml"', "json"),
     ],
 )
-def test_a_wrong_mapping_is_named(home: Home, gateway: Gateway, old: str, new: str, why: str) -> None:
+def test_a_wrong_mapping_is_named(shop: Home, gateway: Gateway, old: str, new: str, why: str) -> None:
     good = SMS.format(url=gateway.url(), more="", body="")
     assert old in good
-    (home.root / "channels.toml").write_text(good.replace(old, new, 1))
+    (shop.root / "channels.toml").write_text(good.replace(old, new, 1))
     if not why:
-        channel(home, "sms", environment=SECRETS)  # an unpaired brace is a brace
+        channel(shop, "sms", environment=SECRETS)  # an unpaired brace is a brace
         return
     with pytest.raises((InputError, NotFound)) as caught:
-        channel(home, "sms", environment=SECRETS)
+        channel(shop, "sms", environment=SECRETS)
     assert why in str(caught.value)
 
 
@@ -273,9 +280,9 @@ def test_only_approved_templates_leave_and_only_in_the_vendors_hours(home: Home,
         ("fcm", {"body": "b"}, "needs the part title"),
     ],
 )
-def test_a_vendors_limits_hold(home: Home, gateway: Gateway, vendor: str, parts: dict[str, str], why: str) -> None:
-    (home.root / "channels.toml").write_text(PUSH.format(url=gateway.url(), vendor=vendor, format="json"))
-    with channel(home, "push", environment=SECRETS) as sender:
+def test_a_vendors_limits_hold(shop: Home, gateway: Gateway, vendor: str, parts: dict[str, str], why: str) -> None:
+    (shop.root / "channels.toml").write_text(PUSH.format(url=gateway.url(), vendor=vendor, format="json"))
+    with channel(shop, "push", environment=SECRETS) as sender:
         item = message("ann", channel="push", parts=parts)
         if not why:
             assert sender.send(item, address="tok", at=START).state == "accepted"
@@ -285,9 +292,9 @@ def test_a_vendors_limits_hold(home: Home, gateway: Gateway, vendor: str, parts:
     assert gateway.asked == []
 
 
-def test_a_token_is_no_place_for_headers(home: Home, gateway: Gateway) -> None:
-    (home.root / "channels.toml").write_text(PUSH.format(url=gateway.url(), vendor="fcm", format="json"))
-    with channel(home, "push", environment=SECRETS) as sender:
+def test_a_token_is_no_place_for_headers(shop: Home, gateway: Gateway) -> None:
+    (shop.root / "channels.toml").write_text(PUSH.format(url=gateway.url(), vendor="fcm", format="json"))
+    with channel(shop, "push", environment=SECRETS) as sender:
         for token in (None, "", "a\r\nb", "\u4e2d"):
             with pytest.raises(Terminal, match="token"):
                 sender.send(message("ann", channel="push", parts={"title": "t", "body": "b"}), address=token, at=START)
@@ -385,9 +392,9 @@ def test_too_many_reports_at_once(home: Home, gateway: Gateway) -> None:
         called(home, [("0", "X")] * 1001, id="big")
 
 
-def test_receipts_need_a_table_and_a_secret(home: Home, gateway: Gateway, tmp_path: Path) -> None:
-    sms(home, gateway)
-    path = home.root / "channels.toml"
+def test_receipts_need_a_table_and_a_secret(shop: Home, gateway: Gateway, tmp_path: Path) -> None:
+    sms(shop, gateway)
+    path = shop.root / "channels.toml"
     whole = path.read_text()
     for text_, why in [
         (whole.partition("[sms.receipts]")[0], "no table"),
@@ -396,4 +403,4 @@ def test_receipts_need_a_table_and_a_secret(home: Home, gateway: Gateway, tmp_pa
     ]:
         path.write_text(text_)
         with pytest.raises(InputError, match=why):
-            feedback_receipts.Reading.of(home, "sms", SECRETS)
+            feedback_receipts.Reading.of(shop, "sms", SECRETS)
