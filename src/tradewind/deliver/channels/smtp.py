@@ -99,9 +99,10 @@ class Smtp(Channel):
     def configured(cls, home: Home, environment: Mapping[str, str]) -> Self:
         """From ``TRADEWIND_SMTP`` (a URL, see :meth:`Server.parse`), ``TRADEWIND_SENDER``, ``TRADEWIND_LINKS`` (https) and ``[smtp]``."""
         table = section(home, "smtp") or Section("channels.toml, [smtp]", {})
+        named = table.get("sender", str, None)
         given = {
             "TRADEWIND_SMTP": _server(table, environment),
-            "TRADEWIND_SENDER": table.get("sender", str, environment.get("TRADEWIND_SENDER")),
+            "TRADEWIND_SENDER": environment.get("TRADEWIND_SENDER") or named,
             "TRADEWIND_LINKS": environment.get("TRADEWIND_LINKS") or links_base(home),
         }
         missing = [name for name, value in given.items() if not value]
