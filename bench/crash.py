@@ -263,7 +263,7 @@ def storm(job: Job, *, kills: int, workers: int, seed: int, progress: Callable[[
         for _ in range(workers):
             number += 1
             late = chance.random() < 0.25
-            die_at = None if late else chance.randint(1, chance.choice((20, 80, 300)))
+            die_at = None if late else chance.randint(1, chance.choice((12, 50, 120)))
             running.append((born(job, number, die_at=die_at, seed=seed + number), chance.uniform(0.0, 0.15) if late else None))
         for pid, moment in running:
             if moment is not None:

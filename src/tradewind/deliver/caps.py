@@ -83,7 +83,8 @@ def near(conn: Connection, customers: Collection[str], *, rules: Rules, at: int,
         mine = found[row["customer"]]
         keyed = (row["detail"] or "").startswith(KEYED)
         if row["state"] in COUNTED or (keyed and row["updated_at"] > span["since"]):
-            mine.taken.append(Placed(row["message_id"], row["updated_at"], row["channel"], row["category"]))
+            # What lies in the future was sent before the clock was set back: it counts from now.
+            mine.taken.append(Placed(row["message_id"], min(row["updated_at"], at), row["channel"], row["category"]))
         if row["state"] not in COUNTED:
             mine.waiting.append(_waiting(row))
     return found

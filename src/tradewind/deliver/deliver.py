@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 
 from tradewind import plugins, schema
 from tradewind.collect.vault import Vault
@@ -16,8 +17,9 @@ from tradewind.deliver.channels.base import Channel
 from tradewind.deliver.channels.outbox import Outbox
 from tradewind.deliver.outbox import Row, columns
 from tradewind.deliver.worker import Tally, Worker
+from tradewind.engine.connect import first_line
 from tradewind.engine.ledger import outbox, plans
-from tradewind.errors import InputError, unknown
+from tradewind.errors import InputError, Transient, unknown
 from tradewind.types import Receipt, micros
 
 if TYPE_CHECKING:
@@ -97,6 +99,8 @@ def deliver(
         A channel cannot work: wrong settings, credentials or certificate. Its messages stay ready.
     Locked
         Another worker delivers from this SQLite ledger.
+    Transient
+        The ledger went away, or its disk is full.
     """
     named = _named(channels)
     if limit is not None and (isinstance(limit, bool) or limit < 1):
@@ -110,7 +114,13 @@ def deliver(
         tally = _preview(home, plan_id, named, sink, now=micros(now()), shop_rules=shop_rules, limit=limit)
     else:
         sink = None
-        tally = Worker(home, named, now, shop_rules, owner, plan_id, limit, progress, step or (lambda _name: None)).run()
+        try:
+            tally = Worker(home, named, now, shop_rules, owner, plan_id, limit, progress, step or (lambda _name: None)).run()
+        except DBAPIError as error:
+            raise Transient(
+                f"The ledger failed in the middle of a delivery ({first_line(error)}). Nothing is lost: the next run takes up what was "
+                "under way. Make room on its disk, or start its server, then deliver again."
+            ) from error
     return Delivered(
         counts=dict(sorted(tally.counts.items())),
         reasons=dict(sorted(tally.reasons.items())),

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, func, select, update
+from sqlalchemy.exc import DBAPIError
 
 from tradewind import schema
 from tradewind.collect.vault import Vault
@@ -35,6 +36,7 @@ ASKED = ("accepted", "failed", "unknown", "retry")
 LEFT = "the worker ended during the hand-off"
 LOOK = 2_000  # messages between two looks at what came back of a channel
 LONGEST_PAUSE = 10.0  # seconds; then leases, gates and the clock are looked at again
+RECONNECT = (0.1, 1.0, 5.0)  # seconds between tries to write what is known to a ledger that went away
 # The boundaries of one turn, in order. "marking": judged and written, not committed; only from "marked" on may the provider be called.
 STEPS = ("recovered", "claimed", "marking", "marked", "sent", "settled", "logging", "logged")
 c = outbox.c
@@ -128,16 +130,29 @@ class Worker:
                         raise fault
                     self._report(name)
             finally:
-                with self.home.ledger.write() as conn:
-                    settle(conn, outcomes, actor=self.owner)
-                    self._note(conn, sender, clean=self._clean)
-                    release(conn, rows[done:], now=self._at())
+                self._finish(outcomes, rows[done:], sender)
                 self.step("settled")
                 self._count(outcomes)
             if gate is not None and not gate.room and not self._wait(gate, len(rows) - done):
                 return
             if self.home.ledger.dialect != "sqlite":  # there, nobody else can have died meanwhile
                 self._recover(alone=False)
+
+    def _finish(self, outcomes: Sequence[Outcome], rest: Sequence[Row], sender: Sender) -> None:
+        """Write what became of a group and give the rest back; a connection that broke is worth another try, for answers are known."""
+        news = sender.news()
+        for wait in (*RECONNECT, None):
+            try:
+                with self.home.ledger.write() as conn:
+                    settle(conn, outcomes, actor=self.owner)
+                    self._note(conn, sender, news)
+                    release(conn, rest, now=self._at())
+            except DBAPIError as error:
+                if wait is None or not error.connection_invalidated:
+                    raise
+                self.pause(wait)
+            else:
+                return
 
     def _claim(self, name: str, sender: Sender) -> list[Row]:
         room = self.rules.batch if self.limit is None else min(self.rules.batch, self.limit - self.tally.asked)
@@ -160,7 +175,7 @@ class Worker:
         addressed = {name} if sender.channel.addressed else set()
         with self.home.ledger.write() as conn:
             settle(conn, before, actor=self.owner)
-            self._note(conn, sender, clean=self._clean)
+            self._note(conn, sender, sender.news())
             gate = gates.admit(conn, provider, name, wanted=len(rows), rules=self.rules, now=at)
             self._clean = gate.clean
             rows = rows[: gate.room]
@@ -178,8 +193,8 @@ class Worker:
                 self.tally.add("deferred" if verdict.state in ("ready", "planned") else verdict.state, verdict.reason)
         return [replace(case, until=checks.deadline(case, self.rules, until=until)) for case in go], gate
 
-    def _note(self, conn: Connection, sender: Sender, *, clean: bool) -> None:
-        gates.note(conn, sender.channel.provider, sender.news(), clean=clean, rules=self.rules, now=self._at())
+    def _note(self, conn: Connection, sender: Sender, news: tuple[bool, int]) -> None:
+        gates.note(conn, sender.channel.provider, news, clean=self._clean, rules=self.rules, now=self._at())
 
     def _reconcile(self, name: str, channel: Channel) -> None:
         """Ask a provider that can answer about the messages in doubt that it may have taken."""
