@@ -69,6 +69,7 @@ def _shop(url: str) -> Iterator[Finding]:
         yield from _files(home)
         yield _kept(home)
         yield from _work(home)
+        yield from _forgetting(home)
         key = home.root / "keys" / "master.key"
         if key.exists():
             private = key.stat().st_mode & 0o077 == 0
@@ -109,6 +110,23 @@ def _kept(home: Any) -> Finding:
             "plans and models", "FAIL", f"{len(gone)} are gone, first {gone[0]}; restore plans from a backup, learn models again"
         )
     return Finding("plans and models", "PASS", f"{len(plans)} plans, {len(models)} active models")
+
+
+def _forgetting(home: Any) -> Iterator[Finding]:
+    """Models that saw somebody who was erased, and erasures that were cut off."""
+    from sqlalchemy import func, select
+
+    from tradewind.collect.erase_trained import due
+    from tradewind.engine.books_vault import erasures
+
+    with home.ledger.read() as connection:
+        cut = connection.execute(select(func.count()).select_from(erasures).where(erasures.c.finished_at.is_(None))).scalar_one()
+    if cut:
+        yield Finding("erasures", "FAIL", f"{cut} erasures were cut off; run the same tradewind erase again")
+    late = [one for one in due(home) if one.active]
+    if late:
+        names = ", ".join(f"{one.name} (until {one.deadline:%Y-%m-%d})" for one in late)
+        yield Finding("erased people", "WARN", f"models that saw them still serve: {names}; run tradewind learn")
 
 
 def _work(home: Any) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ class Erased:
     other_files: int
     backup_keys: int
     models: tuple[str, ...]  # "name version": to be learned anew
+    platforms: tuple[tuple[str, str, str], ...] = ()  # audience, kind, digest: what the operator has to ask to be removed
     certificates: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -64,6 +65,7 @@ class Erased:
         lines.append(f"  events removed {self.events_removed:,}; lines of sums kept without the person {self.events_kept:,}")
         lines.append(f"  files written anew {self.files:,}; other files {self.other_files:,}; keys of backups {self.backup_keys:,}")
         lines += [f"  {count:>7,} rows of {name}" for name, count in sorted(self.rows.items())]
+        lines += [f"  ask the platform of audience {name} to remove the {kind} {digest}" for name, kind, digest in self.platforms]
         if self.models:
             lines.append(f"  to be learned anew: {', '.join(self.models)} (tradewind learn)")
         return "\n".join([*lines, "Prove it: tradewind erase CUSTOMER --verify --address ADDRESS"])
@@ -98,8 +100,9 @@ def erase(
     vault = Vault(home)
     subjects = dict(zip(names, vault.subjects(names), strict=True))
     if known:
+        here = set(erase_events.known_ids(home))
         for name in names:
-            if not traces(home, name, subjects[name]):
+            if name not in here and not traces(home, name, subjects[name]):
                 raise NotFound(
                     f'The shop knows nothing of a customer "{name}". Find the id by an address: tradewind export --find ADDRESS.'
                 )
@@ -120,17 +123,17 @@ def erase(
             erase_events.swap(conn, files)
             erase_plans.swap(conn, rewritten)
             erase_events.inbox_rows(conn, people)
+            told = erase_ledger.platforms(conn, people)
             rows = erase_ledger.forget(conn, people)
         erase_events.unlink(home, files)
         erase_plans.tidy_old(home, rewritten)
     others = erase_files.forget(home.root, people) + (also(home, people) if also else 0)
     backup_keys = erase_journal.destroy(home.root, subjects.values())
-    done = Erased(
-        len(names), points, files.removed, files.kept, len(files.rows) + len(rewritten), rows, others, backup_keys, tuple(models)
-    )  # fmt: skip
+    anew = len(files.rows) + len(rewritten)
+    done = Erased(len(names), points, files.removed, files.kept, anew, rows, others, backup_keys, tuple(models), tuple(told))
     certificates = _finish(home, vault, subjects, people, done, now=now, actor=actor)
     clear_free_pages(home)
-    return Erased(**{**{name: getattr(done, name) for name in done.__dataclass_fields__}, "certificates": certificates})
+    return replace(done, certificates=certificates)
 
 
 def traces(home: Home, customer: str, subject: str) -> bool:

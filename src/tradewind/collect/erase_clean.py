@@ -47,12 +47,16 @@ class People:
 
     @cached_property
     def _own(self) -> dict[str, str]:
-        return {name: self.alias(name) for name in self.ids}
+        return {name: self.alias(name) for name in (*self.ids, *self.digests)}
 
     @cached_property
     def digests(self) -> frozenset[str]:
         """SHA-256 of the addresses, as advertising platforms take them."""
-        spellings = {spelling for address in self.addresses for spelling in (address, address.lower(), normalise(address))}
+        spellings = {
+            spelling
+            for address in self.addresses
+            for spelling in (address, address.lower(), normalise(address), normalise(address).lstrip("+"))
+        }
         return frozenset(hashlib.sha256(spelling.encode()).hexdigest() for spelling in spellings)
 
     @cached_property

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, MetaData, String, Table, delete, select, text, update
 
 from tradewind.collect.erase_clean import SHORTEST, People
-from tradewind.engine import books_people
+from tradewind.engine import books_channels, books_people
 from tradewind.engine import ledger as books
 from tradewind.engine.audit import _hash
 
@@ -53,6 +53,13 @@ def forget(conn: Connection, people: People) -> dict[str, int]:
         counts[name] = _table(conn, found.tables[name], people)
     counts["audit"] = _audit(conn, people)
     return {name: count for name, count in counts.items() if count}
+
+
+def platforms(conn: Connection, people: People) -> list[tuple[str, str, str]]:
+    """Audience, kind and digest of the contact points that an advertising platform was given: only the operator can tell it to forget."""
+    c = books_channels.uploads.c
+    rows = conn.execute(select(c.audience, c.kind, c.digest).where(c.digest.in_(people.digests)).order_by(c.audience, c.digest))
+    return [(row.audience, row.kind, row.digest) for row in rows]
 
 
 def enter(conn: Connection, people: People) -> None:
@@ -123,7 +130,7 @@ def _rows(conn: Connection, table: Table, texts: Sequence[Column[Any]], people: 
     if long:
         tests.append(f"EXISTS (SELECT 1 FROM ({listed.format('words')}) AS w WHERE {' OR '.join(long)})")
     words = {*(word.lower() for word in people.words), *(f'"{name.lower()}"' for name in people.ids if len(name) < SHORTEST)}
-    told = {"whole": json.dumps([*people.ids, *people.also]), "words": json.dumps(sorted(words))}
+    told = {"whole": json.dumps([*people.ids, *people.digests, *people.also]), "words": json.dumps(sorted(words))}
     query = text(f"SELECT * FROM {quote(table.name)} WHERE {' OR '.join(tests)}")
     return [dict(row) for row in conn.execute(query, {name: value for name, value in told.items() if f":{name}" in str(query)}).mappings()]
 
