@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tradewind.commands.base import AsOf, Json, ShopUrl, opened_shop, say
+from tradewind.commands.base import EXIT_STATE, AsOf, Json, ShopUrl, opened_shop, say
 
 app = typer.Typer(no_args_is_help=True, help="Campaigns from files: plan, approve, apply, watch, pause, finish (docs/campaigns.md).")
 
@@ -70,8 +70,10 @@ def tick(shop: ShopUrl = ".", as_json: Json = False) -> None:
     for row in rows:
         lines.append(f"{row['campaign']}: {row['fired']} fired, {row['decided']} decided, {row['messages']} messages; {row['state']}")
         lines += [f"  {row['late']} events came too late to be heard"] if row["late"] else []
-        lines += [f"  {why}" for why in row.get("guard", ())]
+        lines += [f"  {row[key]}" for key in ("why", "error") if key in row]
     say({"campaigns": rows}, "\n".join(lines) or "No campaign runs.", as_json=as_json)
+    if any("error" in row for row in rows):
+        raise typer.Exit(EXIT_STATE)
 
 
 @app.command("list")

@@ -170,14 +170,26 @@ class Campaigns:
     def tick(self) -> list[dict[str, Any]]:
         """What a scheduler calls every few minutes: hear triggers, decide for whom they fired, look at limits, end what is over.
 
-        One row of JSON values per campaign that runs.
+        One row of JSON values per campaign that runs; one that cannot go on says so in ``error``, and the others go on.
+
+        Raises
+        ------
+        Locked
+            Another process is loading; nothing was done yet.
         """
         now = self._now()
         with self._home.ledger.read() as conn:
             running = [one for one in books.versions(conn) if one.state == "running"]
         if running:
+            self._home.log.compact(now=now)
             observe(self._home, now=now)
-        rows = [self._tick(one, now=now) for one in running]
+        rows = []
+        for one in running:
+            row = {"campaign": one.campaign, "version": one.version, "fired": 0, "late": 0, "decided": 0, "messages": 0, "state": one.state}
+            try:
+                rows.append(row | self._tick(one, now=now))
+            except (InputError, StateError) as error:
+                rows.append(row | {"error": str(error)})
         campaign_tick.withdraw(self._home, now=now)
         return rows
 
@@ -296,31 +308,30 @@ class Campaigns:
 
     def _tick(self, one: books.Version, *, now: datetime) -> dict[str, Any]:
         campaign = self._read(one.spec)
-        row: dict[str, Any] = {"campaign": one.campaign, "version": one.version, "fired": 0, "late": 0, "decided": 0, "messages": 0}
         if now >= campaign.ends:
-            self._stop(one, "done", f"its window ended at {campaign.ends.isoformat()}", now=now)
-            return row | {"state": "done"}
-        if campaign.watch is not None:
-            heard = run(self._home, campaign.watch, campaign=one.campaign, since=one.updated_at, now=now)
-            made = campaign_tick.decide_firings(self._home, one, campaign, self._ask, now=now)
-            row |= {
-                "fired": heard.firings,
-                "late": heard.late,
-                "unread": dict(heard.unread),
-                "decided": made.decided,
-                "dropped": dict(made.dropped),
-            }
-            row["messages"] = made.plan.summary()["treated"] if made.plan is not None else 0
+            return self._stop(one, "done", f"its window ended at {campaign.ends.isoformat()}", now=now)
         with self._home.ledger.read() as conn:
             plans = books.plans_of(conn, one.campaign)
         broken = [str(found) for found in campaign_guard.look(self._home, campaign, plans, now=now) if found.exceeded]
         if broken:
-            self._stop(one, "paused", "; ".join(broken), now=now)
-        return row | {"state": "paused" if broken else "running", "guard": broken}
+            return self._stop(one, "paused", "; ".join(broken), now=now)
+        if campaign.watch is None:
+            return {}
+        heard = run(self._home, campaign.watch, campaign=one.campaign, since=one.updated_at, now=now)
+        made = campaign_tick.decide_firings(self._home, one, campaign, self._ask, now=now)
+        return {
+            "fired": heard.firings,
+            "late": heard.late,
+            "unread": dict(heard.unread),
+            "decided": made.decided,
+            "dropped": dict(made.dropped),
+            "messages": 0 if made.plan is None else made.plan.summary()["treated"],
+        }
 
-    def _stop(self, one: books.Version, state: str, why: str, *, now: datetime) -> None:
+    def _stop(self, one: books.Version, state: str, why: str, *, now: datetime) -> dict[str, Any]:
         with self._home.ledger.write() as conn:
             books.move(conn, one, state, by=campaign_tick.ACTED, now=now, note={"why": why})
+        return {"state": state, "why": why}
 
     def _diff(self, found: Trial, campaign: Campaign, running: books.Version | None) -> dict[str, Any]:
         """What changes in the file and in the audience against the version that is applied."""
