@@ -84,6 +84,12 @@ def test_plain_mail_and_the_link_of_a_push_are_tracked_and_a_text_message_is_not
     assert Links("https://shop.example/t", KEY).fill(message("ann"), at=START).parts["html"].count("/t/click/") == 0
 
 
+@pytest.mark.parametrize("url", ["https://shop.example/a b", "https://shop.example/\\x", "https://[shop.example/", "shop.example"])
+def test_a_link_that_cannot_be_tracked_stays_as_it_is(url: str) -> None:
+    item = message("ann", parts={"subject": "s", "body": "b", "html": f'<a href="{url}">x</a>', "link": url})
+    assert LINKS.fill(item, at=START).parts == item.parts
+
+
 def test_utm_marks_that_are_there_stay() -> None:
     url = LINKS.click(message("ann"), "https://shop.example/?utm_source=own&q=", at=START)
     query = parse_qs(urlsplit(resolve(LINKS, token(url), PERSON, READ).target).query, keep_blank_values=True)

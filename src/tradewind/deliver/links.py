@@ -33,6 +33,7 @@ DAYS = 180  # how long a tracked link says who came; an unsubscribe link never e
 _VERSION = 2
 _MAC = 16  # bytes: 128 bits, as long as a forger has to guess
 _HREF = re.compile(r"""(<a\b[^<>]*?\shref=)(["'])(.*?)\2""", re.IGNORECASE | re.DOTALL)
+_TARGET = re.compile(r"https?://[^\s\\/@]+(?:[/?#][^\s\\]*)?")
 _URL = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;:!?)\]]")
 
 
@@ -104,7 +105,7 @@ class Links:
 
     def click(self, message: Message, url: str, *, at: datetime | None = None) -> str:
         """An address that leads to ``url`` and says which decision brought the visitor; ``at``: when it is handed off."""
-        if not re.fullmatch(r"https?://[^\s\\/@]+(?:[/?#][^\s\\]*)?", url) or not url.isprintable():
+        if not _TARGET.fullmatch(url) or not url.isprintable():
             raise InputError(f'A tracked link leads to http or https; got "{url}".')
         return self._url(self._tracked("click", message, at, self._marked(message, url)))
 
@@ -164,7 +165,7 @@ class Links:
             return url
         try:
             parts = urlsplit(url)
-            own = parts.scheme in ("http", "https") and parts.hostname in self.hosts and parts.username is None
+            own = parts.hostname in self.hosts and parts.username is None and _TARGET.fullmatch(url) is not None and url.isprintable()
         except ValueError:
             return url
         return self.click(message, url, at=at) if own else url

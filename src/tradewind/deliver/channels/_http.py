@@ -104,7 +104,7 @@ class Client:
         for name, value in headers.items():
             if not (value.isascii() and value.isprintable()):
                 raise Terminal(f"the header {name} of this request is not allowed")
-        connection = self._ready()
+        connection = self._ready(monotonic() + self.endpoint.timeout)
         parts = urlsplit(self.endpoint.url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
@@ -135,21 +135,20 @@ class Client:
         if connection is not None:
             connection.close()
 
-    def _ready(self) -> http.client.HTTPConnection:
+    def _ready(self, deadline: float) -> http.client.HTTPConnection:
         connection = self._connection
         if connection is not None and (monotonic() - self._used > IDLE or _ended(connection)):
             self.close()
             connection = None
         if connection is None:
-            connection = self._connection = self._connect()
+            connection = self._connection = self._connect(deadline)
         assert isinstance(connection.sock, Timed), "made below"
-        connection.sock.deadline = monotonic() + self.endpoint.timeout
+        connection.sock.deadline = deadline
         return connection
 
-    def _connect(self) -> http.client.HTTPConnection:
+    def _connect(self, deadline: float) -> http.client.HTTPConnection:
         parts, where = urlsplit(self.endpoint.url), self.endpoint.host
         host, port = parts.hostname or "", int(where.rpartition(":")[2])
-        deadline = monotonic() + self.endpoint.timeout
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
