@@ -130,7 +130,7 @@ def _crossed(cells: Sequence[tuple[str, object, int]]) -> np.ndarray:
     table = np.zeros((len(arms), len(values)))
     for arm, value, n in cells:
         table[arms.index(arm), values.index(str(value))] += n
-    small = table.min(axis=0) < 2 * LEAST if table.size else np.zeros(0, dtype=bool)
+    small = table.sum(axis=0) < 2 * LEAST * len(arms)
     return np.column_stack([table[:, ~small], table[:, small].sum(axis=1)])
 
 
