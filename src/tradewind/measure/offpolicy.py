@@ -129,6 +129,8 @@ def offpolicy(
         f"logged propensities (doubly robust, self-normalised; {level:.0%}). Budgets are not looked at: another way may cost more."
     )
     said = ("No number where the log hardly ever did what would have been done:", *refused) if refused else ()
+    if against:
+        said = ("A policy whose models learned from what followed this very plan is flattered here.", *said)
     columns = ("way of deciding", "effective", "profit per customer", "low", "high", "over the plan", "from", "to")
     section = Section("Other ways of deciding", (text, *said), (), tuple({name: row.get(name) for name in columns} for row in rows))
     meta = {"plan_id": plan.plan_id, "shop": home.settings.name, "currency": plan.meta["currency"], "as_of": as_of.isoformat()}
