@@ -12,10 +12,12 @@ from serve_kit import BASE, MESSAGE, Site
 from starlette.routing import Route
 
 from tradewind.collect.consent import Consents
+from tradewind.collect.consent_desk import Desk
 from tradewind.collect.vault import Vault
 from tradewind.deliver.feedback_clicks import settle
+from tradewind.errors import Locked
 from tradewind.serve import pages
-from tradewind.serve.public import LONGEST, TRIES, app
+from tradewind.serve.public import LONGEST, PATIENCE, TRIES, app
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 VISITS = ("touches",)  # a visit is measurement: it becomes an event once it is known who came, and nothing else changes
@@ -159,6 +161,25 @@ def test_double_opt_in_is_granted_by_post_alone(site: Site) -> None:
     Vault(site.shop.home).erase("ann", now=site.at)
     assert site.browser.get(f"{BASE}/confirm/{gone.token}").status_code == 404
     assert site.browser.get(f"{BASE}/preferences/{site.desk.preferences_token('ann', 'email')}").status_code == 404
+
+
+def test_a_ledger_that_is_held_for_a_moment_loses_no_unsubscribe(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    real = Desk.unsubscribe
+
+    def held(desk: Desk, *given: str, **named: str) -> bool:
+        calls.append(1)
+        if len(calls) in (1, 2, 4, 5, 6):
+            raise Locked("held by another process")
+        return real(desk, *given, **named)
+
+    monkeypatch.setattr(Desk, "unsubscribe", held)
+    address = site.links.unsubscribe(MESSAGE)
+    assert site.browser.post(address, data=ONE_CLICK).status_code == 200
+    assert (len(calls), site.why()) == (PATIENCE, "suppressed:unsubscribed")
+    stays = site.browser.post(address, data=ONE_CLICK)
+    assert (stays.status_code, stays.headers["retry-after"]) == (503, "60")
+    assert "another process" not in stays.text
 
 
 def test_the_address_of_a_visitor_is_kept_as_a_hash_or_not_at_all(site: Site, tmp_path_factory: pytest.TempPathFactory) -> None:

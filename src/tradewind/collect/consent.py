@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Select, and_, case, func, literal, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from tradewind import schema
-from tradewind.collect.consent_acts import WITHDRAWN, Act, append, enter
+from tradewind.collect.consent_acts import USES, WITHDRAWN, Act, append, enter
 from tradewind.collect.vault import DESTROYED, Pair
 from tradewind.engine import audit, ledger
 from tradewind.engine.ledger import insert_new
@@ -73,7 +73,8 @@ class Consents:
         """The customers and channels that :meth:`allowed` lets through, in order of both: what planning starts from."""
         latest = _latest(None).subquery()
         why = reason(latest.c.customer, latest.c.channel)
-        query = select(latest.c.customer, latest.c.channel).where(why == "").order_by("customer", "channel")
+        contact = latest.c.channel.not_in(USES)
+        query = select(latest.c.customer, latest.c.channel).where(contact, why == "").order_by("customer", "channel")
         with self._home.ledger.read() as conn:
             rows = conn.execute(query).all()
         pairs = CURRENT.remove(2)

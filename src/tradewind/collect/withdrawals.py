@@ -7,7 +7,6 @@ from collections import defaultdict
 from sqlalchemy import func, select
 
 from tradewind.collect.consent import Consents
-from tradewind.collect.consent_acts import USES
 from tradewind.engine.home import Home
 from tradewind.engine.ledger import consents as given
 from tradewind.schema import Kind
@@ -28,9 +27,7 @@ def withdraw_from_log(home: Home) -> int:
     consents = Consents(home)
     before = consents.sendable().to_pylist()
     channels: dict[str, list[str]] = defaultdict(list)
-    for pair in before:
-        if pair["channel"] in USES:
-            continue  # who leaves a channel says nothing about the use of data
+    for pair in before:  # channels only: who leaves one says nothing about the use of data
         channels[pair["customer"]].append(pair["channel"])
     asked = {row["customer"] for row in rows} & channels.keys()
     if not asked:

@@ -41,7 +41,7 @@ from tradewind.collect.consent_desk import Desk
 from tradewind.collect.consent_texts import called
 from tradewind.collect.vault import Vault
 from tradewind.deliver.links import Link, Links, links_base
-from tradewind.errors import InputError
+from tradewind.errors import InputError, Locked
 from tradewind.serve import pages
 from tradewind.serve.visits import PIXEL, Visits
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from tradewind.shop import Shop
 
 LONGEST = 16_384  # bytes of a body
+PATIENCE = 3  # how often a change is tried while others hold the ledger
 TRIES = 30  # invalid links from one address within a minute
 _MINUTE = timedelta(minutes=1)
 _REMEMBERED = 10_000  # addresses
@@ -110,7 +111,7 @@ class _Site:
             fields = await _fields(request)
             if fields.get("List-Unsubscribe") != ["One-Click"]:
                 raise HTTPException(400)
-            await run_in_threadpool(self._desk.unsubscribe, link.customer, link.channel, decision_id=link.decision_id)
+            await _done(self._desk.unsubscribe, link.customer, link.channel, decision_id=link.decision_id)
             more: dict[str, Any] = {"link": self._preferences(request, link.customer, link.channel), "switch": ""}
             return self._page(request, "left", more, channel=link.channel)
         form = {"action": self._action(request), "fields": [("List-Unsubscribe", "One-Click")]}
@@ -129,9 +130,7 @@ class _Site:
                 raise HTTPException(400)
             wanted = {name: name in on for name in shown}
             evidence = {"page": "preferences", **self._visitor(request)}
-            changed = await run_in_threadpool(
-                self._desk.choose, customer, wanted, locale=locale, source="preference centre", evidence=evidence
-            )
+            changed = await _done(self._desk.choose, customer, wanted, locale=locale, source="preference centre", evidence=evidence)
             said = pages.words(locale)["choices"]["saved" if changed else "same"]
         switches = await run_in_threadpool(self._switches, customer, locale)
         return self._page(request, "choices", switches | {"action": self._action(request), "said": said})
@@ -141,7 +140,7 @@ class _Site:
         if request.method == "POST":
             await _fields(request)
             evidence = {"page": "confirm", **self._visitor(request)}
-            standing = await run_in_threadpool(self._desk.confirm, request.path_params["token"], evidence=evidence)
+            standing = await _done(self._desk.confirm, request.path_params["token"], evidence=evidence)
         if standing.state == "gone":
             raise HTTPException(404)
         if standing.state == "granted":
@@ -163,7 +162,7 @@ class _Site:
 
     async def failed(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        name = {404: "missing", 429: "busy"}.get(error.status_code, "refused")
+        name = {404: "missing", 429: "busy", 503: "held"}.get(error.status_code, "refused")
         answer = self._page(request, name, {"switch": ""}, status=error.status_code)
         answer.headers.update(error.headers or {})
         return answer
@@ -251,6 +250,17 @@ class _Hardened:
             await send(message)
 
         await self._inner(scope, receive, out)
+
+
+async def _done(change: Callable[..., _T], *given: object, **named: object) -> _T:
+    """Make a change, again if another writer held the ledger: who asked may not ask twice. 503 when it stays held."""
+    for left in reversed(range(PATIENCE)):
+        try:
+            return await run_in_threadpool(change, *given, **named)
+        except Locked:
+            if not left:
+                raise HTTPException(503, headers={"retry-after": "60"}) from None
+    raise AssertionError
 
 
 async def _fields(request: Request) -> Fields:
