@@ -348,6 +348,7 @@ def test_single_lines_are_appended_once(tmp_path: Path) -> None:
 
 
 def test_through_the_shop_and_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("TRADEWIND_SMTP", raising=False)
     with Shop.open(tmp_path / "shop", now=Clock()) as shop:
         home = shop.home
         people(home, ["ann"], channel="inapp")
@@ -356,6 +357,9 @@ def test_through_the_shop_and_the_command(tmp_path: Path, monkeypatch: pytest.Mo
         stocked(home)
         ready(home, Slot(home), shown("ann"))
         Ads(home).send(message("ann", plan_id="spring"), address=None, at=START)
+        assert set(shop.channels.senders()) == {"inapp"}
+        (home.root / "channels.toml").write_text('[push]\nurl = "https://push.example"\nvendor = "fcm"\n[push.body]\nto = "{token}"\n')
+        assert {name: type(sender).__name__ for name, sender in shop.channels.senders().items()} == {"inapp": "Slot", "push": "Push"}
         found = shop.channels.pull("ann", "home", pull_id=PULL)
         assert found is not None
         assert found.message == shown("ann")

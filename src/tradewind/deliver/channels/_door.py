@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from tradewind.compose.script import Line
 from tradewind.deliver.channels._facts import Now
+from tradewind.deliver.channels._settings import NAME, read
 from tradewind.deliver.channels.ads import Ads, Published
+from tradewind.deliver.channels.base import Channel
 from tradewind.deliver.channels.live import Feed, Live
 from tradewind.deliver.channels.slot import Shown, Slot
 
@@ -47,6 +49,14 @@ class Channels:
     def __init__(self, home: Home, *, now: Callable[[], datetime]) -> None:
         self._home = home
         self._now = now
+
+    def senders(self) -> dict[str, Channel]:
+        """A sender for every channel of messages that this shop has set up: ``shop.deliver(plan, to=shop.channels.senders())``."""
+        from tradewind.deliver.deliver import channel
+
+        found = {"email": "smtp", "sms": "sms", "push": "push", "inapp": "slot"}
+        there = {*read(self._home.root / NAME), "slot", *(["smtp"] if os.environ.get("TRADEWIND_SMTP") else [])}
+        return {name: channel(self._home, file, environment=os.environ) for name, file in found.items() if file in there}
 
     def pull(self, customer: str, slot: str, *, pull_id: str) -> Shown | None:
         """What to show to a customer in a slot now, or None; one impression per ``pull_id``. See ``Slot.pull``."""
