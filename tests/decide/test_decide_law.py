@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from tradewind.collect.consent_acts import BASES, CONTACTS, USES
-from tradewind.decide.law import DUTIES, contact_hours, fault, law, laws, of_locale
-from tradewind.errors import NotFound
+from tradewind.compose.base import UNSUBSCRIBE
+from tradewind.compose.guard import Guard
+from tradewind.decide.law import DUTIES, contact_hours, fault, law, laws, of_locale, pack
+from tradewind.errors import InputError, NotFound
 
 LAWS = ("CN", "EU", "US")
 
@@ -22,7 +25,7 @@ def test_every_profile_is_complete_and_names_its_sources(code: str) -> None:
         assert needed.any_of
         assert set(needed.any_of) <= set(BASES)
         assert {"consent", "double_opt_in"} <= set(needed.any_of), "a person's own word is always enough"
-    sources = [row["source"] for table in ("basis", "hours", "text") for row in found.told[table].values()]
+    sources: list[str] = [row["source"] for table in ("basis", "hours", "text") for row in found.told[table].values()]
     sources += [found.duty(name) for name in DUTIES]
     assert set(found.told["duties"]) == set(DUTIES)
     for source in sources:
@@ -66,7 +69,27 @@ def test_what_each_law_wants_to_read() -> None:
     assert all(law(code).opt_out(channel) for code in LAWS for channel in ("email", "sms"))
     assert law("CN").mark("email").what[0] == "AD"  # type: ignore[union-attr]
     assert law("EU").mark("email") is None
-    assert law("US").sender("inapp") is None
+    assert law("US").sender("inapp") is law("US").sender("source") is None
+
+
+@pytest.mark.parametrize("code", LAWS)
+def test_a_pack_of_the_law_stops_a_text_without_its_sender(code: str, tmp_path: Path) -> None:
+    sender = {"name": "Harbour Tea", "address": "1 Quay Street, Bristol", "contact": "help@harbour.example"}
+    (tmp_path / "law.toml").write_text(pack(code, sender), encoding="utf-8")
+    guard = Guard(own=tmp_path)
+    block = " ".join([sender[part] for part in law(code).sender("email").what])  # type: ignore[union-attr]
+    mark = (law(code).mark("email") or law(code).sender("email")).what[:1]  # type: ignore[union-attr]
+    whole = {"subject": f"Tea ({'AD' if mark == ('AD',) else 'new'})", "preheader": "New teas", "body": f"A cup. {block} {UNSUBSCRIBE}"}
+
+    def said(parts: dict[str, str]) -> set[str]:
+        return {verdict.rule for verdict in guard.check(parts, facts=None, locale="en", channel="email") if verdict.rule.startswith("law.")}
+
+    assert said(whole) == set()
+    for part in law(code).sender("email").what:  # type: ignore[union-attr]
+        assert said({**whole, "body": whole["body"].replace(sender[part], "")}) == {f"law.sender_{part}_email"}
+    assert said({**whole, "subject": "Tea"}) == ({"law.mark"} if code == "CN" else set())
+    with pytest.raises(InputError, match="asks for the sender's"):
+        pack(code, {"name": "Harbour"})
 
 
 @pytest.mark.parametrize(

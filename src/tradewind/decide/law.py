@@ -13,9 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tradewind.errors import unknown
+import tomli_w
+
+from tradewind.errors import InputError, unknown
 
 DATA = Path(__file__).with_name("laws.toml")
+TEXTS = ("email", "sms")  # channels whose texts name their sender
 DUTIES = ("personalisation_off", "explain", "equal_price", "withdraw", "erase")
 
 
@@ -73,7 +76,8 @@ class Law:
 
     def sender(self, channel: str) -> Needed | None:
         """The parts of the sender block: ``name``, ``address`` (postal), ``contact``."""
-        return self._needed("sender", channel, "needs")
+        row = self.told["text"]["sender"]
+        return Needed(tuple(row[channel]), row["source"]) if channel in row and channel != "source" else None
 
     def opt_out(self, channel: str) -> Needed | None:
         """Whether each message must offer a way out."""
@@ -130,6 +134,30 @@ def contact_hours(jurisdiction: str | None, channel: str) -> tuple[int, int] | N
     hours = [one.hours(channel) for one in ([found] if found else laws().values())]
     told = [hour for hour in hours if hour is not None]
     return (max(hour.start for hour in told), min(hour.end for hour in told)) if told else None
+
+
+def pack(jurisdiction: str, sender: Mapping[str, str]) -> str:
+    """A rule pack for the folder ``packs`` of a shop (``compose/own_packs.py``): no text leaves without its sender block and mark.
+
+    ``sender`` maps ``name``, ``address`` (postal) and ``contact`` to the words as they stand in your footer and signature.
+
+    Raises
+    ------
+    InputError
+        A part that the law of the jurisdiction asks for is missing or empty.
+    """
+    found, rules = law(jurisdiction), []
+    for channel in TEXTS:
+        needed, mark = found.sender(channel), found.mark(channel)
+        for part in needed.what if needed else ():
+            words = sender.get(part, "").strip()
+            if not words:
+                raise InputError(f'The law of {found.code} asks for the sender\'s {part} in "{channel}". Give sender["{part}"].')
+            reason = f"the sender's {part} ({needed.source if needed else ''})"
+            rules.append({"id": f"sender_{part}_{channel}", "reason": reason, "terms": [words], "channels": [channel], "parts": ["body"]})
+        if mark and mark.what:
+            rules.append({"id": "mark", "reason": mark.source, "terms": list(mark.what), "channels": [channel], "parts": ["subject"]})
+    return tomli_w.dumps({"required": rules})
 
 
 def fault(jurisdiction: str, channel: str, basis: str) -> str:
