@@ -13,12 +13,14 @@ import pytest
 from deliver_kit import START, Clock, change, consent, message, people, queue, row, states
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from tradewind.deliver import rules
 from tradewind.deliver.channels.base import Channel, accepted
 from tradewind.deliver.deliver import deliver
 from tradewind.deliver.rules import Cap, Rules
 from tradewind.engine.home import Home
+from tradewind.engine.ledger import budgets, insert_new, promises, reservations, stock
 from tradewind.errors import InputError
 from tradewind.types import Message, Receipt, from_micros
 
@@ -219,6 +221,26 @@ def test_a_withdrawn_channel_gives_its_place_to_the_next_best(home: Home) -> Non
     deliver(home, channels={"email": log, "sms": log}, now=Clock())
     assert log.names == [poor]
     assert states(home)[rich] == "suppressed"
+
+
+def test_what_never_leaves_gives_its_money_back(each_home: Home) -> None:
+    home = shop(each_home, Rules(cap=1, cap_days=7))
+    ends = START + DAY
+    items = [message("ann", step=str(number), expires_at=ends) for number in range(3)]
+    for name, worth in zip(queue(home, items), (5, 9, 1), strict=True):
+        change(home, name, worth=worth)
+    held = [{"decision_id": one.decision_id, "budget": "b", "amount": 40, "state": "held", "spent": 0} for one in items]
+    with home.ledger.write() as conn:
+        insert_new(conn, budgets, [{"budget": "b", "currency": "EUR", "amount": 200, "reserved": 120, "spent": 0}])
+        insert_new(conn, reservations, held)
+        insert_new(conn, stock, [{"thing": "item:tea", "reserved": 3}])
+        insert_new(conn, promises, [{"decision_id": one.decision_id, "thing": "item:tea", "until": 2**60} for one in items])
+    drain(home, Log(), Clock())
+    with home.ledger.read() as conn:
+        states_now = dict(conn.execute(select(reservations.c.decision_id, reservations.c.state)).all())
+        assert [states_now[one.decision_id] for one in items] == ["released", "held", "released"]
+        assert conn.execute(select(budgets.c.reserved)).scalar_one() == 40
+        assert conn.execute(select(stock.c.reserved)).scalar_one() == 1
 
 
 def test_caps_that_say_nothing_are_refused(home: Home) -> None:

@@ -298,6 +298,15 @@ def _let_go(conn: Connection, decisions: Sequence[str]) -> None:
         conn.execute(update(table).where(table.c.thing == thing).values(reserved=table.c.reserved - pieces))
 
 
+def release(home: Home, decisions: Sequence[str]) -> int:
+    """Free what decisions hold whose messages will never leave, in one transaction; returns how many held money."""
+    ordered = sorted(decisions)  # so that two workers never wait for each other
+    with home.ledger.write() as conn:
+        freed = sum(_settle(conn, decision, spent=0) for decision in ordered)
+        _let_go(conn, ordered)
+    return freed
+
+
 def settle_matured(home: Home, outcomes: pa.Table) -> int:
     """Settle the reservations of all matured ``outcomes`` (``schema.OUTCOMES``) in one transaction; returns how many."""
     mature = outcomes.filter(outcomes["matured"])

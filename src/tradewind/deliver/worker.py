@@ -188,6 +188,11 @@ class Worker:
             gates.spend(conn, provider, name, len(go), rules=self.rules, now=at)
             self.step("marking")
         self._count(before)
+        ended = [case.message.decision_id for case in cases if case.message and _state(verdicts, case) == "suppressed"]
+        if ended:  # after the commit: should it end here, the money is free when the plan's window is over
+            from tradewind.decide.commit import release as free
+
+            free(self.home, ended)
         for verdict in verdicts.values():
             if verdict is not checks.GO:
                 self.tally.add("deferred" if verdict.state in ("ready", "planned") else verdict.state, verdict.reason)
@@ -254,6 +259,11 @@ class Worker:
 
     def _at(self) -> int:
         return micros(self.now())
+
+
+def _state(verdicts: Mapping[str, checks.Verdict], case: checks.Case) -> str | None:
+    verdict = verdicts.get(case.row.message_id)
+    return None if verdict is None else verdict.state
 
 
 @contextmanager
