@@ -192,22 +192,29 @@ def logs(bench: Harness, draws: int) -> None:
 
 
 def one_log(bench: Harness, base: dict[str, np.ndarray], told: dict[str, np.ndarray], label: str, draws: int) -> None:
+    shared = np.isin(base["position"], told["position"])
+    base = {name: each[shared] for name, each in base.items()}
     arms = int(max(base["arm"].max(), told["arm"].max())) + 1
     q = cross_fitted(base["x"], base["arm"], base["reward"], arms=arms, seed=bench.arguments.seed)
     on_policy, clicks = float(told["reward"].mean()), told["reward"].sum()
     print(f"\nOpen Bandit, {label}: what the random log says of it; its own mean is {on_policy:.5f} ({clicks:.0f} clicks)")
     bench.figure(f"{label}: effective sample size", _match(base, told, q, None).support.effective)
     rng = np.random.default_rng(bench.arguments.seed)
-    for name in METHODS:
-        value = _value(base, told, q, name, None)
-        low, high = np.quantile([_value(base, told, q, name, rng) for _ in range(draws)], [0.025, 0.975])
+    drawn = [_values(_match(base, told, q, rng)) for _ in range(draws)]
+    for name, value in _values(_match(base, told, q, None)).items():
+        low, high = np.quantile([each[name] for each in drawn], [0.025, 0.975])
         bench.figures[f"{label}: {name}"] = value
         print(f"  {name:9}{value:.5f} ({low:.5f} to {high:.5f})", end="  ")
         unbiased = name in ("ips", "snips", "dr", "sndr")
         bench.figure(f"{label}: {name} covers", float(low <= on_policy <= high), target=("==", 1.0) if unbiased else None)
 
 
+def _values(match: Match) -> dict[str, float]:
+    return {name: triple(judge(match, name, needs=ANY))[0] for name in METHODS}
+
+
 def _match(base: dict[str, np.ndarray], told: dict[str, np.ndarray], q: np.ndarray, rng: np.random.Generator | None) -> Match:
+    """The random log as the other policy sees it: its shares of the items at each place, in its log or a resampling of it."""
     arms, places = q.shape[1], np.unique(np.concatenate([base["position"], told["position"]]))
     mine, theirs = (np.searchsorted(places, each["position"]) for each in (base, told))
     rows = np.arange(len(mine)) if rng is None else rng.integers(0, len(mine), len(mine))
@@ -215,11 +222,9 @@ def _match(base: dict[str, np.ndarray], told: dict[str, np.ndarray], q: np.ndarr
     counts = np.zeros((len(places), arms))
     np.add.at(counts, (theirs[seen], told["arm"][seen]), 1.0)
     policy = counts / counts.sum(axis=1, keepdims=True)
-    return Match.of(policy[mine[rows]], base["arm"][rows], base["reward"][rows], base["propensity"][rows], q[rows])
-
-
-def _value(base: dict[str, np.ndarray], told: dict[str, np.ndarray], q: np.ndarray, name: str, rng: np.random.Generator | None) -> float:
-    return triple(judge(_match(base, told, q, rng), name, needs=ANY))[0]
+    place, arm, guess = mine[rows], base["arm"][rows], q[rows]
+    weight = policy[place, arm] / base["propensity"][rows]
+    return Match(base["reward"][rows], weight, guess[np.arange(len(rows)), arm], (policy[place] * guess).sum(axis=1))
 
 
 def main() -> None:
