@@ -122,7 +122,13 @@ def test_model_calls_count_in_the_plans_currency_and_are_told_in_another(shop: H
             for number, (name, day, state) in enumerate(
                 (("chat", 1, "paid"), ("chat", 2, "held"), ("chat", 3, "free"), ("chat", 6, "paid"), ("other", 1, "paid"))
             ):
-                call = {"call_id": str(number), "budget": name, "model": "m", "at": micros(START + timedelta(days=day)), "state": state}
+                call = {
+                    "call_id": str(number),
+                    "budget": name,
+                    "model": "m",
+                    "at": micros(START + timedelta(days=day)),
+                    "state": state,
+                }
                 connection.execute(insert(books.model_calls).values(**call, amount=250_000_000, tokens_in=1, tokens_out=1))
         cost, told = model_cost(shop, plan, currency="CNY")
     assert cost == pytest.approx(50.0), "two calls of 0.25 CNY; one was free and one belongs to the next plan"
@@ -191,5 +197,5 @@ def test_power_is_read_off_the_shops_own_last_window(shop: Home) -> None:
 def test_what_customers_share_is_said() -> None:
     plan = plan_of(["a", "b"], holdout=["b"])
     assert "household" in " ".join(interference(plan))
-    scarce = Plan(plan.table, plan.meta | {"offers": {"ten": {"terms": {"stock": 5}}}, "unit": "household"})
+    scarce = Plan(plan.table, {**plan.meta, "offers": {"ten": {"terms": {"stock": 5}}}, "unit": "household"})
     assert "limited stock" in " ".join(interference(scarce))

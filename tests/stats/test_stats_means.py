@@ -84,8 +84,9 @@ def mean_error(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_strata_remove_a_difference_that_only_the_mix_makes() -> None:
     rng = np.random.default_rng(3)
-    treat = [Moments.of(rng.normal(100, 1, 60)), Moments.of(rng.normal(0, 1, 40))]
-    control = [Moments.of(rng.normal(100, 1, 40)), Moments.of(rng.normal(0, 1, 60))]
+    rich, poor = rng.normal(100, 1, 100), rng.normal(0, 1, 100)
+    treat = [Moments.of(rich[:60]), Moments.of(poor[:40])]
+    control = [Moments.of(rich[60:]), Moments.of(poor[40:])]
     mixed = compare([pooled(treat)], [pooled(control)], Shape(0))
     within = compare(treat, control, Shape(0))
     assert mixed.value > 10

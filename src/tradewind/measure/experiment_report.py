@@ -16,7 +16,7 @@ from tradewind.types import Estimate, Section
 def report(found: Analysis, *, at: datetime, title: str) -> Told:
     """The analysis as a report: the same values as text, Markdown, JSON and HTML."""
     left = _left(found)
-    sections = [_found(found), _numbers(found), _sure(found), *([left] if left else []), _next(found)]
+    sections = [_found(found), _sure(found), *([left] if left else []), _next(found), _numbers(found)]
     counts = {arm: found.tally.count(arm) for arm in found.tally.arms}
     return Told(title, at, sections, meta={"control": found.trial.control, "units": counts})
 
@@ -41,7 +41,11 @@ def _found(found: Analysis) -> Section:
         for effect in found.effects
     ]
     shown = [e.relative for e in found.effects if e.relative is not None and e.relative.low is not None and abs(e.relative.value) < 10]
-    picture = (plots.intervals(_percent(shown), title="Difference from the control, fixed horizon", unit="%"),) if shown else ()
+    picture = (
+        (plots.intervals(_percent(shown), title="Difference from the control, fixed horizon", unit="%"),)
+        if shown and not found.broken
+        else ()
+    )
     return Section("What we found", tuple(text), (), tuple(rows), picture)
 
 

@@ -114,7 +114,7 @@ def _earned(values: Sequence[Estimate], checks: Health, found: Sample, *, truth:
         inside = "inside" if total.covers(truth) else "outside"
         shown.insert(1, Estimate("true incremental profit (simulated)", truth, unit="minor", note=f"{inside} the interval"))
     picture: tuple[str, ...] = ()
-    if total is not None:
+    if total is not None and not broken(checks, found):
         truths = {} if truth is None else {total.name: truth}
         picture = (plots.intervals([total], title="Incremental profit", unit=currency, truths=truths, scale=minor_units(currency)),)
     return Section("What we earned", tuple(text), tuple(shown), (), picture)
