@@ -221,8 +221,27 @@ def test_no_page_lifts_another_suppression(desk: Desk, each_home: Home, clock: C
     (email, personalisation) = desk.choices("ann")
     assert (email.on, email.fixed, personalisation.on) == (False, reason, True)
     assert desk.choose("ann", {"email": True}, locale="en", source="preferences", evidence={}) == []
-    desk.confirm(desk.request("ann", "email", locale="en", source="checkout").token)
     assert why(each_home, "ann") == f"suppressed:{reason}"
+    with pytest.raises(InputError, match=rf"suppressed \({reason}\): nobody may write to it, nor ask"):
+        desk.request("ann", "email", locale="en", source="checkout")
+    assert desk.history("ann") == []
+
+
+def test_a_withdrawal_beats_a_grant_that_a_wrong_clock_dated_later(desk: Desk, each_home: Home, clock: Clock) -> None:
+    rows = {"customer": ["ann"], "channel": ["email"], "granted": [True], "at": [NOW + timedelta(days=9)], "source": ["file"]}
+    Consents(each_home).record(pa.table(rows, schema=schema.CONSENTS))
+    assert desk.unsubscribe("ann", "email", decision_id="d1")
+    with each_home.ledger.read() as conn:
+        assert in_force(conn, "ann") == {"email": False}
+    assert not desk.unsubscribe("ann", "email", decision_id="d1")
+
+
+def test_who_unsubscribes_after_an_imported_withdrawal_spares_the_address(desk: Desk, each_home: Home, clock: Clock) -> None:
+    rows = {"customer": ["ann", "bob"], "channel": ["email"] * 2, "granted": [False, True], "at": [NOW] * 2, "source": ["file"] * 2}
+    Consents(each_home).record(pa.table(rows, schema=schema.CONSENTS))
+    assert [why(each_home, name) for name in ("ann", "bob")] == ["withdrawn", ""]
+    desk.unsubscribe("ann", "email", decision_id="d1")
+    assert why(each_home, "bob") == "suppressed:unsubscribed"
 
 
 def test_choices_are_switched_one_by_one(desk: Desk, each_home: Home, clock: Clock) -> None:

@@ -118,13 +118,18 @@ def reason(customer: ColumnElement[str], channel: ColumnElement[str]) -> ColumnE
 def withdraw(conn: Connection, act: Act, *, actor: str, now: datetime) -> bool:
     """Enter a withdrawal, suppress the address when there is one, and note it in the audit log; return whether it was new."""
     new = append(conn, [act], now=now) > 0
+    spare(conn, act)
+    if new:
+        audit.note(conn, actor, "consent.withdrawn", f"customer:{act.customer}", {"channel": act.channel}, at=now)
+    return new
+
+
+def spare(conn: Connection, act: Act) -> None:
+    """Suppress the address of whoever withdrew, when there is one."""
     contact = ledger.contacts.c
     query = select(contact.address_hash).where(contact.customer == act.customer, contact.channel == act.channel)
     if (digest := conn.execute(query).scalar()) is not None:
         _suppress(conn, digest, act.channel, UNSUBSCRIBED, act.at)
-    if new:
-        audit.note(conn, actor, "consent.withdrawn", f"customer:{act.customer}", {"channel": act.channel}, at=now)
-    return new
 
 
 def _suppress(conn: Connection, address_hash: str, channel: str, why: str, at: datetime) -> None:
@@ -140,4 +145,4 @@ def _latest(as_of: datetime | None) -> Select[Any]:
     return query.where(~select(other.c.at).where(later).exists())
 
 
-__all__ = ["CURRENT", "UNSUBSCRIBED", "Consents", "Pair", "Recorded", "reason", "withdraw"]
+__all__ = ["CURRENT", "UNSUBSCRIBED", "Consents", "Pair", "Recorded", "reason", "spare", "withdraw"]

@@ -15,15 +15,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import Connection, Row, delete, func, select, update
 
 from tradewind.collect import consent_texts, consent_tokens
-from tradewind.collect.consent import UNSUBSCRIBED, Consents, withdraw
+from tradewind.collect.consent import UNSUBSCRIBED, Consents, spare, withdraw
 from tradewind.collect.consent_acts import CONTACTS, GRANTED, WITHDRAWN, Act, append, history, in_force, known, personal, purpose_of
 from tradewind.collect.vault import Vault
 from tradewind.engine import audit, ledger
@@ -163,7 +163,7 @@ class Desk:
         Raises
         ------
         InputError
-            The customer has no address on the channel, or there is no such channel.
+            The customer has no address on the channel, the address must not be written to, or there is no such channel.
         """
         now, shown = self._now(), self.words(known(channel), locale)
         expires = now + timedelta(days=days)
@@ -171,6 +171,12 @@ class Desk:
             address = conn.execute(select(_c.address_hash).where(_c.customer == customer, _c.channel == channel)).scalar()
             if address is None:
                 raise InputError(f'Customer "{customer}" has no address for "{channel}" to confirm. Collect the contact point first.')
+            stop = ledger.suppressions.c
+            why = conn.execute(select(stop.reason).where(stop.address_hash == address, stop.channel == channel)).scalar()
+            if why not in (None, UNSUBSCRIBED):
+                raise InputError(
+                    f'The address of customer "{customer}" on "{channel}" is suppressed ({why}): nobody may write to it, nor ask.'
+                )
             named = json.dumps([customer, channel, address, micros(now), shown.hash])
             row = {
                 "request_id": hashlib.sha256(named.encode()).hexdigest()[:32], "customer": customer, "channel": channel,
@@ -312,9 +318,13 @@ def _granted(conn: Connection, act: Act, shown: consent_texts.Text | None, *, by
 
 
 def _withdrawn(conn: Connection, act: Act, *, by: str) -> bool:
+    """Enter what is said now: it also beats a grant that a wrong clock dated later."""
     if in_force(conn, act.customer).get(act.channel) is False:
+        spare(conn, act)  # an import may have known of the withdrawal, but not of the address
         return False
-    return withdraw(conn, act, actor=by, now=act.at)
+    c = ledger.consents.c
+    last = conn.execute(select(func.max(c.at)).where(c.customer == act.customer, c.channel == act.channel)).scalar() or 0
+    return withdraw(conn, replace(act, at=max(act.at, from_micros(last))), actor=by, now=act.at)
 
 
 def _lift(conn: Connection, customer: str, channel: str, *, now: datetime) -> None:
