@@ -30,6 +30,7 @@ import numpy as np
 from _harness import ROOT, Harness, clock, peak_mib
 
 from tradewind.learn._demand_grid import Panel
+from tradewind.learn._demand_orders import LIKELY, lacking
 from tradewind.learn._demand_quantiles import LEVELS
 from tradewind.learn._demand_select import KERNELS, root_change
 from tradewind.learn.demand import Demand
@@ -132,12 +133,18 @@ def retail(bench: Harness, path: Path, *, judge: bool) -> None:
 
 
 def ordering(bench: Harness, model: Demand, past: np.ndarray, sold: np.ndarray) -> None:
-    """Orders every week that arrive after one: up to the quantile of two weeks, beside three weeks' worth of the last four."""
-    levels = {first: model.quantiles([0.9], periods=14, first=first, by="pieces")[0] for first in (0, 7, 14)}
-    rules = {
-        "quantile": lambda t, held: np.maximum(levels[min(t, 14)] - held, 0),
-        "three_weeks": lambda _, held: np.maximum(np.ceil(3 * np.nansum(past[:, -28:], axis=1) / 4) - held, 0),
-    }
+    """Orders every week that arrive after one, lost sales: as `order` proposes, beside three weeks' worth of the last four."""
+    demands = [model.quantiles(LIKELY, periods=7, first=first, by="pieces") for first in (0, 7, 14, 21)]
+    ratio = np.full(len(past), SHORT / (SHORT + OVER))
+
+    def proposed(period: int, held: np.ndarray) -> np.ndarray:
+        week = min(period // 7, 2)
+        return lacking(demands[week], demands[week + 1], held, ratio)
+
+    def weeks(_: int, held: np.ndarray) -> np.ndarray:
+        return np.maximum(np.ceil(3 * np.nansum(past[:, -28:], axis=1) / 4) - held, 0)
+
+    rules = {"order": proposed, "three_weeks": weeks}
     for name, rule in rules.items():
         done = replay(sold, rule, stock=np.ceil(np.nansum(past[:, -14:], axis=1) / 2), lead=7, review=7, under=SHORT, over=OVER / 7)
         bench.figure(f"retail_replay_{name}_fill", done.fill)

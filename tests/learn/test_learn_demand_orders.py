@@ -18,7 +18,7 @@ from profile_kit import fill
 from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFound, StateError
 from tradewind.learn import _demand_trees as trees
-from tradewind.learn._demand_orders import Line, Terms, lasting, quantity, ratio_of, read_terms
+from tradewind.learn._demand_orders import Line, Terms, lacking, lasting, quantity, ratio_of, read_terms
 from tradewind.learn.demand import Demand
 from tradewind.learn.demand_desk import DemandDesk
 from tradewind.learn.demand_replay import replay
@@ -55,6 +55,19 @@ def test_the_critical_ratio_is_margin_against_what_is_left_over() -> None:
     assert ratio_of(Terms(service=0.8), price=1900, cost=1000)[0] == 0.8
     assert ratio_of(Terms(), price=None, cost=1000) == (0.9, Reason("ratio_assumed", {"ratio": 0.9}))
     assert ratio_of(Terms(), price=500, cost=1000)[0] == 0.01
+
+
+def test_what_is_lost_in_the_lead_time_is_not_ordered_again() -> None:
+    """Lead demand 0 or 10 and review demand 4 or 6, each half the time, by hand."""
+    lead, review = np.array([[0.0], [10.0]]), np.array([[4.0], [6.0]])
+
+    def at(ratio: float, held: float, *, lost: bool = True) -> float:
+        return float(lacking(lead, review, np.array([held]), np.array([ratio]), lost=lost)[0])
+
+    assert at(0.99, 5.0) == 6.0  # nothing left over, 6 asked
+    assert at(0.5, 5.0) == 1.0  # 5 left over half the time: lacks are 0, 1, 4, 6
+    assert at(0.99, 5.0, lost=False) == 11.0  # and 5 owed
+    assert at(0.99, 20.0) == 0.0
 
 
 def test_how_long_pieces_last() -> None:
@@ -177,7 +190,9 @@ def test_a_shop_learns_forecasts_and_orders(learned: tuple[Home, DemandDesk, Ver
     lines = {line.item: line for line in door.order({"i3": Terms(lead=2, review=3, pack=6, minimum=20)})}
     assert lines["i0"].order == lines["i0"].upto - 5
     assert lines["i0"].ratio == pytest.approx(500 / 550)
-    assert lines["i0"].upto > 14 * 6.0
+    assert lines["i0"].upto > 7 * 6.0
+    owed = {line.item: line for line in door.order(backorders=True)}
+    assert owed["i0"].upto > 14 * 6.0 > lines["i0"].upto
     assert {"lack", "runs_out", "short_lead"} <= {one.code for one in lines["i0"].reasons}
     assert lines["i0"].money == lines["i0"].order * 500
     assert (lines["i1"].order, lines["i1"].lasts) == (0, None)

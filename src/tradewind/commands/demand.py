@@ -70,6 +70,9 @@ def order(
         Path | None, typer.Option("--terms", help="CSV by item: item, lead, review, minimum, pack, in_transit, service, holding.")
     ] = None,
     stock: Annotated[Path | None, typer.Option("--stock", help="CSV: item, stock, perhaps store. Default: the catalogue.")] = None,
+    backorders: Annotated[
+        bool, typer.Option("--backorders", help="Customers wait for what is out of stock; else the sale is lost.")
+    ] = False,
     with_plan: WithPlan = False,
     plan: PlanId = None,
     locale: Annotated[str, typer.Option("--locale", help="Of the reasons: en or zh-CN.")] = "en",
@@ -88,7 +91,7 @@ def order(
     shelf = None if stock is None else _stock(stock)
     with opened_shop(shop) as opened:
         planned = opened.plan(plan) if with_plan or plan else None
-        lines = opened.demand.order(told, usual=usual, stock=shelf, plan=planned)
+        lines = opened.demand.order(told, usual=usual, stock=shelf, plan=planned, backorders=backorders)
     shown = rows([line for line in lines if everything or line.order], locale=locale)
     if out is not None:
         _save(shown, out)

@@ -1,8 +1,10 @@
 """How much to order: the newsvendor's quantile over the time that an order has to last, whole packs, a reason on every line.
 
-Under periodic review an order that is placed now must last until the next one arrives: lead time plus review period. Its stock should reach
-the critical ratio cu / (cu + co) of the demand over that time, where cu is what a piece too few loses and co what a piece too many costs
-(Silver, Pyke & Thomas 2017, ch. 7 and 9; Arrow, Harris & Marschak 1951).
+Under periodic review an order that is placed now arrives after the lead time and must last for a review period. What is lacking then
+is the demand of that review period minus what the lead time has left over; the order is the critical ratio cu / (cu + co) of that lack,
+where cu is what a piece too few loses and co what a piece too many costs (Silver, Pyke & Thomas 2017, ch. 7 and 9). A sale that is lost
+in the lead time takes nothing from the shelf, so what is left over is never negative (the myopic policy of Morton 1971; Zipkin 2008 on
+how close it is to the best one); with backorders it may be, and the order fills lead time and review period alike.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from tradewind.params import Number, check
 from tradewind.types import Reason
 
 LEVELS = (0.01, 0.99)  # bounds of the critical ratio
+LIKELY = tuple((np.arange(32) + 0.5) / 32)  # levels of equally likely demands
+_CHUNK = 500  # series at a time
 RULES = {
     "lead": Number(0, 360, whole=True),
     "review": Number(1, 360, whole=True),
@@ -66,7 +70,7 @@ class Line:
     stock: float | None
     in_transit: float
     expected: float  # pieces over lead time and review period
-    upto: float  # the quantile that stock and transit should reach
+    upto: float  # pieces that stock and transit should reach
     ratio: float  # the critical ratio
     lasts: float | None  # periods that stock and transit are expected to last; None: beyond the horizon
     money: int | None  # of the order at cost, minor units
@@ -102,6 +106,22 @@ def quantity(upto: float, *, stock: float, terms: Terms) -> tuple[int, list[Reas
     if packed > least:
         reasons.append(Reason("pack", {"pack": terms.pack, "packs": packed // terms.pack}))
     return packed, reasons
+
+
+def lacking(lead: Floats, review: Floats, held: Floats, ratio: Floats, *, lost: bool = True) -> Floats:
+    """Pieces [n] that are lacking at the critical ratio [n] when an order placed now arrives, 0 or more.
+
+    ``lead`` and ``review``: equally likely demands [m, n] of the lead time and of the review period after it, taken as independent;
+    ``held``: pieces [n] in stock and on the way; ``lost``: what cannot be sold at once is lost, not owed.
+    """
+    out = np.empty(len(held))
+    for start in range(0, len(held), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        left = held[part] - lead[:, None, part]
+        lack = np.sort((review[None, :, part] - (np.maximum(left, 0.0) if lost else left)).reshape(-1, left.shape[-1]), axis=0)
+        at = np.minimum(np.ceil(ratio[part] * len(lack) - 1e-9).astype(np.int64) - 1, len(lack) - 1)
+        out[part] = lack[at, np.arange(lack.shape[1])]
+    return np.maximum(out, 0.0)
 
 
 def lasting(expected: Floats, pieces: float) -> float | None:

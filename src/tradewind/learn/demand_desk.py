@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from tradewind.errors import InputError, StateError, unknown
 from tradewind.learn._demand_grid import Floats, Panel, regular, with_promotions
-from tradewind.learn._demand_orders import Line, Terms, lasting, quantity, ratio_of
+from tradewind.learn._demand_orders import LIKELY, Line, Terms, lacking, lasting, quantity, ratio_of
 from tradewind.learn.demand import Demand
 from tradewind.learn.registry import Version, active, publish
 from tradewind.schema import Kind
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 NAME = "demand"  # in the registry
 LEVELS = (0.5, 0.9)
-ASKED = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99)  # between which orders interpolate
 DAYS = {"day": 1.0, "week": 7.0, "month": 30.4375}
 
 
@@ -142,10 +141,12 @@ class DemandDesk:
         usual: Terms | None = None,
         stock: Mapping[tuple[str, str | None], float] | None = None,
         plan: Planned | None = None,
+        backorders: bool = False,
     ) -> list[Line]:
         """A proposal for every series, by item: how much to order now, and why; 0 where there is enough.
 
         ``terms``: how items are bought (others: ``usual``). ``stock``: pieces by (item, store); without it, the column of the catalogue.
+        ``backorders``: customers wait for what is out of stock; else the sale is lost.
 
         Raises
         ------
@@ -167,20 +168,20 @@ class DemandDesk:
             {(item, None): row["stock"] for item, row in catalogue.items() if row["stock"] is not None} if stock is None else dict(stock)
         )
         ratios = [ratio_of(one, **_money(catalogue.get(item))) for item, one in zip(panel.items, each, strict=True)]
-        spans = np.array([one.lead + one.review for one in each])
-        upto = np.zeros(len(each))
-        for span in np.unique(spans):
-            mine = np.flatnonzero(spans == span)
-            grid = model.quantiles(ASKED, periods=int(span), by="pieces")[:, mine]
-            upto[mine] = [np.interp(ratios[i][0], ASKED, grid[:, k]) for k, i in enumerate(mine)]
         stores = panel.stores or (None,) * len(panel.items)
+        found = [
+            shelf.get((item, store), shelf.get((item, None)) if store is None else None)
+            for item, store in zip(panel.items, stores, strict=True)
+        ]
+        held = np.array([(pieces or 0.0) + one.in_transit for pieces, one in zip(found, each, strict=True)])
+        upto = held + _lacking(model, each, held, np.array([ratio for ratio, _ in ratios]), lost=not backorders)
         lines = []
         for i, (item, store, one) in enumerate(zip(panel.items, stores, each, strict=True)):
             state = _State(
                 upto=float(np.ceil(upto[i] - 1e-9)),
                 mean=model.expected[i],
                 more=float(extra[i, : one.lead + one.review].sum()),
-                stock=shelf.get((item, store), shelf.get((item, None)) if store is None else None),
+                stock=found[i],
                 cost=_money(catalogue.get(item))["cost"],
             )
             lines.append(_line(item, store, one, ratios[i], state, panel.step))
@@ -195,6 +196,18 @@ class DemandDesk:
     def _catalogue(self) -> dict[str, dict[str, Any]]:
         table = self._home.tables.get("items").select("item", "stock", "price", "cost")
         return {row["item"]: row for row in self._home.tables.to_arrow(table).to_pylist()}
+
+
+def _lacking(model: Demand, terms: Sequence[Terms], held: Floats, ratio: Floats, *, lost: bool) -> Floats:
+    """[n] pieces that are lacking when an order placed now arrives."""
+    times = np.array([(one.lead, one.review) for one in terms])
+    out = np.zeros(len(terms))
+    for lead, review in np.unique(times, axis=0):
+        mine = np.flatnonzero((times == (lead, review)).all(axis=1))
+        after = model.quantiles(LIKELY, periods=int(review), first=int(lead), by="pieces")[:, mine]
+        until = model.quantiles(LIKELY, periods=int(lead), by="pieces")[:, mine] if lead else np.zeros_like(after)
+        out[mine] = lacking(until, after, held[mine], ratio[mine], lost=lost)
+    return out
 
 
 def plan_extra(model: Demand, plan: Planned, catalogue: Mapping[str, Mapping[str, Any]]) -> Floats:
