@@ -45,6 +45,7 @@ SURFACE = {
         "--holding",
         "--terms",
         "--stock",
+        "--backorders",
         "--with-plan",
         "--plan",
         "--locale",
