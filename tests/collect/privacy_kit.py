@@ -35,7 +35,7 @@ PLACES = (
 
 def build(folder: Path) -> str:
     """A shop with a plan that was delivered and measured; returns the person who will be forgotten: somebody who got a message."""
-    world = World.make(30, seed=5, start=date(2026, 1, 26), days=24)
+    world = World.make(24, seed=5, start=date(2026, 2, 1), days=18)
     world.write(folder / "export")
     clock = Clock(world.end)
     with tw.Shop.open(folder / "shop", now=clock) as shop:
