@@ -15,7 +15,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ _FINITE = Number(-sys.float_info.max, sys.float_info.max)
 _MONEYS = [field.name for field in schema.EVENTS if field.type == schema.MONEY]
 _NUMBERS = [field.name for field in schema.EVENTS if field.type == pa.float64()]
 _TEXTS = [field.name for field in schema.EVENTS if field.type == schema.TEXT]
+_FIELDS = tuple(item.name for item in fields(Event))
 _KINDS = frozenset(schema.Kind)
 _IDS = pa.schema([pa.field("id", pa.string(), nullable=False)])
 
@@ -221,7 +222,7 @@ def _row(event: Event) -> str:
     """The JSON of an event in the inbox: what is None is left out, the time is microseconds."""
     if problem := _problem(event):
         raise InputError(f"Event {event.id!r}: {problem}")
-    values: dict[str, Any] = {key: value for key, value in asdict(event).items() if value is not None}
+    values: dict[str, Any] = {key: value for key in _FIELDS if (value := getattr(event, key)) is not None}
     for names, kind in ((_MONEYS, int), (_NUMBERS, float)):  # a number of NumPy is no JSON
         values |= {name: kind(values[name]) for name in names if name in values}
     return json.dumps(values | {"at": micros(event.at)}, ensure_ascii=False, separators=(",", ":"))
