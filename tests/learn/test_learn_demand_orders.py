@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -14,7 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from profile_kit import fill
+from typer.testing import CliRunner
 
+from tradewind.cli import app
 from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFound, StateError
 from tradewind.learn import _demand_trees as trees
@@ -251,6 +254,25 @@ class Plan:
                 "send_at": pa.array([AS_OF, AS_OF, None], pa.timestamp("us", tz="UTC")),
             }
         )
+
+
+def test_orders_are_files_with_reasons(learned: tuple[Home, DemandDesk, Version], tmp_path: Path) -> None:
+    home, door, _ = learned
+    terms = tmp_path / "terms.csv"
+    terms.write_text("item,lead,pack\ni0,3,12\n")
+    ask = ["order", "--shop", str(home.root), "--terms", str(terms), "--locale", "zh-CN", "--out"]
+    for name in ("orders.csv", "orders.json"):
+        done = CliRunner().invoke(app, [*ask, str(tmp_path / name)])
+        assert done.exit_code == 0, done.output
+    with (tmp_path / "orders.csv").open(encoding="utf-8") as handle:
+        written = list(csv.DictReader(handle))
+    assert written
+    assert [row["item"] for row in written] == [row["item"] for row in json.loads((tmp_path / "orders.json").read_text())]
+    assert all(row["reason"] for row in written)
+    assert int(next(row for row in written if row["item"] == "i0")["order"]) % 12 == 0
+    assert isinstance(CliRunner().invoke(app, [*ask, str(tmp_path / "orders.txt")]).exception, InputError)
+    with pytest.raises(InputError, match="without stores"):
+        door.totals(by="store")
 
 
 def test_what_a_plan_sells_is_fed_forward(learned: tuple[Home, DemandDesk, Version]) -> None:

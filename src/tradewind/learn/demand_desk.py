@@ -117,7 +117,9 @@ class DemandDesk:
         if by not in ("category", "brand", "store", "all"):
             raise unknown("grouping", by, ("all", "brand", "category", "store"))
         if by == "store":
-            groups = list(panel.stores or ("",) * len(panel.items))
+            if panel.stores is None:
+                raise InputError("demand: it was learned without stores. Learn it with the key of the store: tradewind demand --store KEY.")
+            groups = list(panel.stores)
         elif by == "all":
             groups = ["all"] * len(panel.items)
         else:
@@ -159,9 +161,8 @@ class DemandDesk:
         panel = model.panel
         assert panel is not None
         usual, told = (usual or Terms()).checked(), dict(terms or {})
-        for item in told:
-            if item not in panel.items:
-                raise unknown("item with demand", item, panel.items[:10])
+        if strange := sorted(told.keys() - set(panel.items)):
+            raise unknown("item with demand", strange[0], panel.items[:10])
         each = [told.get(item, usual) for item in panel.items]
         catalogue = self._catalogue()
         shelf: dict[tuple[str, str | None], float] = (
