@@ -22,7 +22,7 @@ ENDS = ("withdrawn", "suppressed:bounce", "erased")
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> tw.Shop:
     folder: Path = tmp_path_factory.mktemp("looks")
-    world = World.make(90, seed=7, start=date(2026, 1, 5), days=45)
+    world = World.make(70, seed=7, start=date(2026, 1, 5), days=42)
     world.write(folder / "export")
     opened = tw.Shop.open(folder / "shop", now=Clock(world.end))
     opened.collect(folder / "export", mapping=folder / "export" / "mapping.toml")
