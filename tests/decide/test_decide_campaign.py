@@ -499,13 +499,17 @@ def test_outside_the_audience_and_too_old_is_dropped_with_its_reason(shop: tw.Sh
 
 
 @pytest.fixture(scope="module")
-def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tw.Shop]:
+def opened_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tw.Shop]:
+    with tw.Shop.open(tmp_path_factory.mktemp("idle") / "shop", now=Clock(decide_world.AS_OF)) as opened:
+        opened.home.save_settings(replace(opened.home.settings, currency="CNY"))
+        yield opened
+
+
+@pytest.fixture
+def idle(opened_once: tw.Shop, monkeypatch: pytest.MonkeyPatch) -> tw.Shop:
     """A shop in which nothing is ever stored."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tradewind.requested.request", ask)
-        with tw.Shop.open(tmp_path_factory.mktemp("idle") / "shop", now=Clock(decide_world.AS_OF)) as opened:
-            opened.home.save_settings(replace(opened.home.settings, currency="CNY"))
-            yield opened
+    monkeypatch.setattr("tradewind.requested.request", ask)
+    return opened_once
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------
