@@ -110,6 +110,7 @@ SURFACE = {
         "--outcome-at",
         "--currency",
         "--cluster",
+        "--propensity",
         "--planned",
         "--power",
         "--effect",

@@ -182,6 +182,28 @@ def test_a_broken_split_what_differed_before_and_shared_homes_are_said() -> None
     assert any(check.name == "calendar" and check.level == "WARN" for check in run(late, "revenue", at="at").checks)
 
 
+def test_a_bandits_log_is_weighed_by_its_propensities() -> None:
+    rng = np.random.default_rng(9)
+    worth = rng.random(20_000)  # who is worth more gets the new arm more often: plain means mistake that for an effect
+    chance = 0.1 + 0.8 * worth
+    new = rng.random(20_000) < chance
+    data = {"arm": np.where(new, "new", "old"), "revenue": worth + 0.05 * new, "p": np.where(new, chance, 1 - chance), "before": worth}
+    naive, found = run(data, "revenue"), run(data, "revenue", "revenue~before", propensity="p")
+    assert naive.effects[0].fixed.low > 0.2  # type: ignore[operator]
+    for effect in found.effects:
+        assert effect.fixed.covers(0.05)
+    assert found.effects[1].fixed.value == pytest.approx(0.05, abs=1e-3)
+    assert not found.broken
+    wrong = run(data | {"p": np.where(new, 0.5, 0.5)}, "revenue", propensity="p")
+    assert wrong.effects[0].fixed.low > 0.2  # type: ignore[operator]
+    lied = run(data | {"p": np.where(new, 0.9, 0.9)}, "revenue", propensity="p")
+    assert [check.name for check in lied.checks if check.level == "FAIL"] == ["propensities"]
+    gone = run(data | {"p": np.where(np.arange(20_000) < 3, 0.0, data["p"])}, "revenue", propensity="p")
+    assert sum(gone.tally.missing.values()) == 3
+    with pytest.raises(InputError, match="not weighed"):
+        run(data, "revenue@0.5", propensity="p")
+
+
 def test_too_few_units_get_no_verdict() -> None:
     data = {name: values[:120] for name, values in columns(effect=50.0).items()}
     found = run(data, "revenue")

@@ -35,6 +35,7 @@ def experiment(
     outcome_at: Annotated[str | None, typer.Option("--outcome-at", help="The column that says when the row's outcome happened.")] = None,
     currency: Annotated[str | None, typer.Option("--currency", help="The column of the currency; the commonest is kept.")] = None,
     cluster: Annotated[str | None, typer.Option("--cluster", help="A column of households or addresses that may share arms.")] = None,
+    propensity: Annotated[str | None, typer.Option("--propensity", help="The logged probability of the arm given: a bandit's log.")] = None,
     planned: Annotated[int, typer.Option("--planned", help="Units planned in two arms: where always-valid intervals are tightest.")] = 5000,
     power: Annotated[bool, typer.Option("--power", help="Before a start: what could FILE's units show? No arm is needed.")] = False,
     effect: Annotated[float | None, typer.Option("--effect", help="With --power: units needed for this share of the mean.")] = None,
@@ -61,6 +62,7 @@ def experiment(
         outcome_at=outcome_at,
         currency=currency,
         cluster=cluster,
+        propensity=propensity,
         tuned=planned,
     ).checked()
     with on_file(file) as opened:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tradewind.errors import InputError, unknown
-from tradewind.measure.rows import NAMELESS, Fault, Prepared, prepare
+from tradewind.measure.rows import NAMELESS, Fault, Prepared, prepare, weighed
 from tradewind.measure.tally import Expr, Run, Stratum, Tally, quantiles, tally
 from tradewind.measure.trial import Metric, Trial
 from tradewind.measure.validity import Check, check_all
 from tradewind.stats import quantiles as ordered
 from tradewind.stats import sequential
 from tradewind.stats.experiment import proportion_difference
-from tradewind.stats.means import Comparison, Shape, compare, relative
+from tradewind.stats.means import Comparison, compare, relative
 from tradewind.stats.moments import Moments
 from tradewind.stats.multiple import benjamini_hochberg
 from tradewind.types import Estimate
@@ -74,7 +74,7 @@ def analyse(table: Expr, run: Run, trial: Trial) -> Analysis:
         A column or an arm does not exist, or an arm has fewer than two complete units.
     """
     trial = trial.checked()
-    prepared = prepare(table, run, trial)
+    prepared = weighed(prepare(table, run, trial), trial)
     pairs = [(a, b) for metric in trial.metrics for a in trial.needed(metric) for b in trial.needed(metric)]
     found = tally(prepared.units, run, arm=trial.arm, pairs=pairs, strata=trial.strata)
     if found.nameless:
@@ -117,15 +117,13 @@ def _strata(found: Tally, arm: str, control: str) -> tuple[list[Stratum], int]:
 
 
 def _mean(trial: Trial, found: Tally, metric: Metric, arm: str, strata: Sequence[Stratum]) -> Effect:
-    names = trial.needed(metric)
-    sides = tuple((names.index(top), None if bottom is None else names.index(bottom)) for top, bottom in trial.sides(metric))
-    shape = Shape(names.index(metric.top), None if metric.bottom is None else names.index(metric.bottom), sides)
+    names, shape = trial.needed(metric), trial.form(metric)
     treat, control = (found.moments(name, names, strata) for name in (arm, trial.control))
     compared = compare(treat, control, shape)
-    share = metric.bottom is None and all(_binary(part, shape.top) for part in (*treat, *control))
+    share = shape.bottom is None and all(_binary(part, shape.top) for part in (*treat, *control))
     name, unit = f"{metric.name}: {arm} minus {trial.control}", "share" if share else ""
     fixed = compared.estimate(name, level=trial.level, unit=unit)
-    if share and not sides and len(strata) == 1:
+    if share and not shape.covariates and len(strata) == 1:
         counted = [(round(side[0].mean[shape.top] * side[0].n), side[0].n) for side in (treat, control)]
         fixed = proportion_difference(counted[0], counted[1], name=name, level=trial.level)
     effect = Effect(

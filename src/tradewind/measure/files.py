@@ -16,7 +16,7 @@ from tradewind.measure.rows import fits
 from tradewind.measure.tally import Expr, Run, tally
 from tradewind.measure.trial import Trial
 from tradewind.params import Number, check
-from tradewind.stats.means import Shape, adjusted
+from tradewind.stats.means import adjusted
 from tradewind.stats.moments import pooled
 from tradewind.stats.power import Design
 
@@ -43,6 +43,8 @@ class Source:
 
         check("power", {"holdout": holdout}, {"holdout": Number(0.001, 0.999)})
         fits(self.table, trial)
+        if trial.propensity:
+            raise InputError("power: leave --propensity out: a plan for a bandit's arms is not computed.")
         metrics = [metric for metric in trial.metrics if metric.share is None]
         if not metrics:
             raise InputError("power: name a mean or a ratio; the power of a quantile is not computed.")
@@ -50,10 +52,8 @@ class Source:
         found = tally(self.table.mutate(tw_all=ibis.literal("all")), self.run, arm="tw_all", pairs=pairs)
         rows = []
         for metric in metrics:
-            names = trial.needed(metric)
-            sides = tuple((names.index(top), None if bottom is None else names.index(bottom)) for top, bottom in trial.sides(metric))
-            whole = pooled(found.moments("all", names, found.strata))
-            mean, sd, left = adjusted(whole, Shape(0, None if metric.bottom is None else 1, sides))
+            whole = pooled(found.moments("all", trial.needed(metric), found.strata))
+            mean, sd, left = adjusted(whole, trial.form(metric))
             if sd == 0:
                 raise InputError(f"power: {metric.name} is the same in every unit, so nothing can be planned on it.")
             for always in (False, True):

@@ -8,7 +8,7 @@ from typing import Any
 
 from tradewind.errors import InputError, unknown
 from tradewind.measure.tally import Expr, Run
-from tradewind.measure.trial import Trial
+from tradewind.measure.trial import WEIGHT, Trial
 
 NAMELESS = 'rows have no arm (column "{}" is empty) and were left out.'
 
@@ -72,14 +72,29 @@ def prepare(table: Expr, run: Run, trial: Trial) -> Prepared:
     return Prepared(units, (*faults, *more))
 
 
+def weighed(found: Prepared, trial: Trial) -> Prepared:
+    """Units with every number multiplied by the inverse of the logged propensity, and that weight as a column of its own.
+
+    A propensity that is missing or not in (0, 1] makes the unit incomplete: it is left out and counted.
+    """
+    if trial.propensity is None:
+        return found
+    import ibis
+
+    chance = found.units[trial.propensity].cast("float64")
+    weight = ibis.ifelse((chance > 0) & (chance <= 1), 1 / chance, ibis.null("float64"))
+    columns = {name: found.units[name].cast("float64") * weight for name in (*trial.outcomes, *trial.facts)}
+    return Prepared(found.units.mutate(**columns, **{WEIGHT: weight}), found.faults)
+
+
 def fits(table: Expr, trial: Trial) -> None:
     """Raise NotFound or InputError for a column, other than the arm's, that does not exist or is not of the type that it needs."""
     named = [*trial.outcomes, *trial.facts, *trial.strata]
-    named += [name for name in (trial.unit, trial.at, trial.outcome_at, trial.currency, trial.cluster) if name]
+    named += [name for name in (trial.unit, trial.at, trial.outcome_at, trial.currency, trial.cluster, trial.propensity) if name]
     for name in named:
         if name not in table.columns:
             raise unknown("column", name, table.columns)
-    for name in (*trial.outcomes, *trial.facts):
+    for name in (*trial.outcomes, *trial.facts, *([trial.propensity] if trial.propensity else [])):
         kind = table[name].type()
         if not (kind.is_numeric() or kind.is_boolean()):
             raise InputError(
@@ -131,7 +146,7 @@ def _units(table: Expr, run: Run, trial: Trial) -> tuple[Expr, list[Fault]]:
         return ibis.ifelse(value.isnull().sum() > 0, ibis.null("float64"), value.sum())
 
     parts = {name: added(table[name]) for name in trial.outcomes}
-    kept = [name for name in (*trial.facts, *trial.strata, trial.cluster) if name and name not in parts]
+    kept = [name for name in (*trial.facts, *trial.strata, trial.cluster, trial.propensity) if name and name not in parts]
     parts |= {name: table[name].max() for name in kept}
     if trial.at:
         parts[trial.at] = table[trial.at].min()

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 from tradewind.errors import InputError
 from tradewind.params import Number, check
+from tradewind.stats.means import Shape
 from tradewind.stats.sequential import TUNED
 
+WEIGHT = "tw_weight"  # the column of inverse propensities
 BROKEN = 0.001  # a p-value below this says that the split, or the data, are broken
 
 
@@ -63,8 +65,9 @@ class Trial:
     ``unit``: who was assigned; rows of one unit are added up (left out: every row is a unit). ``once``: a unit should have one row;
     exact copies are dropped and units with different rows left out. ``covariates`` were fixed before assignment, each a column or
     a ratio ``a/b``. ``at`` is when the unit was assigned, ``outcome_at`` when the row's outcome happened. ``cluster``: households or
-    addresses within which units influence each other. ``tuned``: how many units are planned in two arms together; there the
-    always-valid intervals are tightest.
+    addresses within which units influence each other. ``propensity``: the logged probability of the arm that the unit got, where it
+    was not the same for everybody (a bandit): then every mean is weighed by its inverse. ``tuned``: how many units are planned in
+    two arms together; there the always-valid intervals are tightest.
     """
 
     arm: str
@@ -79,6 +82,7 @@ class Trial:
     outcome_at: str | None = None
     currency: str | None = None
     cluster: str | None = None
+    propensity: str | None = None
     level: float = 0.95
     tuned: float = TUNED
 
@@ -97,6 +101,10 @@ class Trial:
             raise InputError("experiment: --once needs --unit: without it every row is a unit of its own.")
         if self.outcome_at is not None and self.at is None:
             raise InputError("experiment: --outcome-at needs --at, the column that says when the unit was assigned.")
+        if self.propensity and any(metric.share is not None for metric in self.metrics):
+            raise InputError("experiment: quantiles are not weighed by propensities. Name means and ratios, or leave --propensity out.")
+        if self.propensity and self.shares:
+            raise InputError("experiment: give --share or --propensity, not both: the propensities say what was asked for.")
         for name, share in self.shares.items():
             check("experiment", {f"share {name}": share}, {f"share {name}": Number(0, 1e9)})
         return self
@@ -112,7 +120,19 @@ class Trial:
     def needed(self, metric: Metric) -> tuple[str, ...]:
         """Columns of which a metric needs all covariances; its own come first."""
         sides = () if metric.share is not None else self.sides(metric)
-        return tuple(dict.fromkeys((*metric.columns, *(name for pair in sides for name in pair if name))))
+        weight = (WEIGHT,) if self.propensity else ()
+        return tuple(dict.fromkeys((*metric.columns, *(name for pair in sides for name in pair if name), *weight)))
+
+    def form(self, metric: Metric) -> Shape:
+        """Where a metric's columns stand among :meth:`needed`. Weighed by propensities, a mean is a ratio to the sum of weights."""
+        names, none = self.needed(metric), WEIGHT if self.propensity else None
+
+        def place(top: str, bottom: str | None) -> tuple[int, int | None]:
+            under = bottom or none
+            return names.index(top), None if under is None else names.index(under)
+
+        top, bottom = place(metric.top, metric.bottom)
+        return Shape(top, bottom, tuple(place(*side) for side in self.sides(metric)))
 
     @property
     def outcomes(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tradewind.errors import InputError, unknown
 from tradewind.measure.tally import Expr, Run, Tally
-from tradewind.measure.trial import BROKEN, Trial
+from tradewind.measure.trial import BROKEN, WEIGHT, Trial
 from tradewind.stats import sequential
 from tradewind.stats.experiment import sample_ratio
 from tradewind.stats.means import Shape, compare
@@ -31,7 +31,7 @@ class Check:
 def check_all(units: Expr, run: Run, trial: Trial, found: Tally) -> tuple[Check, ...]:
     """All checks that the columns allow, in the order in which to read them."""
     counts = {arm: found.count(arm) + found.missing.get(arm, 0) for arm in found.arms}
-    checks = [split(counts, trial), missing(found, counts)]
+    checks = [logged(found) if trial.propensity else split(counts, trial), missing(found, counts)]
     checks += _before(found, trial)
     if trial.at:
         checks += _calendar(units, run, trial)
@@ -59,6 +59,25 @@ def split(counts: Mapping[str, int], trial: Trial) -> Check:
     if min(p, always) < BROKEN:
         return Check("split", "FAIL", f"The arms do not have the sizes that were asked for ({sizes}; {tested}). Find out why first.", p)
     return Check("split", "PASS", f"The arms have the sizes that were asked for ({sizes}; {tested}).", p)
+
+
+def logged(found: Tally) -> Check:
+    """Whether the logged propensities fit the arms that were given: in each arm the weights must add up to all units."""
+    from scipy import stats
+
+    n, worst, said = sum(found.count(arm) for arm in found.arms), 1.0, []
+    for arm in found.arms:
+        sides = [part for part in found.moments(arm, [WEIGHT], found.strata) if part.n]
+        if sides:
+            whole = pooled(sides)
+            total, squares = whole.n * whole.mean[0], (whole.n - 1) * whole.cov[0, 0] + whole.n * whole.mean[0] ** 2
+            error = max(squares - total, 1e-12) ** 0.5
+            worst = min(worst, float(2 * stats.norm.sf(abs(total - n) / error)))
+            said.append(f"{arm} {total / n:.2f}")
+    text = f"mean weights {', '.join(said)}, expected 1; p = {worst:.2g}"
+    if worst < BROKEN:
+        return Check("propensities", "FAIL", f"The logged propensities do not fit the arms that were given ({text}).", worst)
+    return Check("propensities", "PASS", f"The logged propensities fit the arms that were given ({text}).", worst)
 
 
 def missing(found: Tally, counts: Mapping[str, int]) -> Check | None:
@@ -92,11 +111,12 @@ def _before(found: Tally, trial: Trial) -> list[Check]:
     """Covariates were fixed before assignment, so they may not differ by arm."""
     checks = []
     for top, bottom in trial.sides():
-        names = (top,) if bottom is None else (top, bottom)
+        under = bottom or (WEIGHT if trial.propensity else None)
+        names = (top,) if under is None else (top, under)
         sides = {
             arm: [pooled(part for part in found.moments(arm, names, found.strata) if part.n)] for arm in found.arms if found.count(arm)
         }
-        shape, label = Shape(0, None if bottom is None else 1), "/".join(names)
+        shape, label = Shape(0, None if under is None else 1), top if bottom is None else f"{top}/{bottom}"
         for arm, side in sides.items():
             if arm == trial.control or trial.control not in sides or min(side[0].n, sides[trial.control][0].n) < 2:
                 continue
