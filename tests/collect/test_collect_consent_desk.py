@@ -234,6 +234,13 @@ def test_a_withdrawal_beats_a_grant_that_a_wrong_clock_dated_later(desk: Desk, e
     with each_home.ledger.read() as conn:
         assert in_force(conn, "ann") == {"email": False}
     assert not desk.unsubscribe("ann", "email", decision_id="d1")
+    for _ in range(2):  # and at one moment of a clock that stands still, what is said last counts
+        assert desk.choose("ann", {"email": True}, locale="en", source="page", evidence={}) == ["email"]
+        assert why(each_home, "ann") == ""
+        assert desk.choose("ann", {"email": False}, locale="en", source="page", evidence={}) == ["email"]
+        assert why(each_home, "ann") == "suppressed:unsubscribed"
+    assert desk.confirm(desk.request("ann", "email", locale="en", source="page").token).new
+    assert why(each_home, "ann") == ""
 
 
 def test_who_unsubscribes_after_an_imported_withdrawal_spares_the_address(desk: Desk, each_home: Home, clock: Clock) -> None:

@@ -115,7 +115,7 @@ class Desk:
         version, digest = (None, None) if shown is None else (shown.version, shown.hash)
         act = Act(customer, channel, GRANTED, at or now, source, basis, version, digest, evidence or {}, jurisdiction)
         with self._home.ledger.write() as conn:
-            return _granted(conn, act, shown, by=by, now=now)
+            return _granted(conn, act if at else _last(conn, act), shown, by=by, now=now)
 
     def withdraw(
         self, customer: str, channel: str, *, source: str, evidence: Mapping[str, Any] | None = None, by: str = "policy:desk"
@@ -213,7 +213,7 @@ class Desk:
                 row.customer, row.channel, GRANTED, now, source, "double_opt_in", row.text_version, row.text_hash, proof, row.jurisdiction
             )
             _lift(conn, row.customer, row.channel, now=now)
-            _granted(conn, act, None, by=CUSTOMER, now=now)
+            _granted(conn, _last(conn, act), None, by=CUSTOMER, now=now)
             return Confirmed("granted", row.customer, row.channel, row.text_hash, new=True)
 
     # -- on the pages --------------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ class Desk:
                     consent_texts.keep(conn, shown)
                 else:
                     _lift(conn, customer, name, now=now)
-                    _granted(conn, act, shown, by=CUSTOMER, now=now)
+                    _granted(conn, _last(conn, act), shown, by=CUSTOMER, now=now)
         return changed
 
     def agreed_words(self, text_hash: str) -> tuple[str, str]:
@@ -318,13 +318,19 @@ def _granted(conn: Connection, act: Act, shown: consent_texts.Text | None, *, by
 
 
 def _withdrawn(conn: Connection, act: Act, *, by: str) -> bool:
-    """Enter what is said now: it also beats a grant that a wrong clock dated later."""
     if in_force(conn, act.customer).get(act.channel) is False:
         spare(conn, act)  # an import may have known of the withdrawal, but not of the address
         return False
+    return withdraw(conn, _last(conn, act), actor=by, now=act.at)
+
+
+def _last(conn: Connection, act: Act) -> Act:
+    """The act, dated so that it is the last word: what a person says now counts, whatever a wrong clock dated later."""
     c = ledger.consents.c
-    last = conn.execute(select(func.max(c.at)).where(c.customer == act.customer, c.channel == act.channel)).scalar() or 0
-    return withdraw(conn, replace(act, at=max(act.at, from_micros(last))), actor=by, now=act.at)
+    said = conn.execute(select(func.max(c.at)).where(c.customer == act.customer, c.channel == act.channel)).scalar()
+    if said is None or from_micros(said) < act.at:
+        return act
+    return replace(act, at=from_micros(said + (act.status == GRANTED)))
 
 
 def _lift(conn: Connection, customer: str, channel: str, *, now: datetime) -> None:
