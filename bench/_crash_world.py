@@ -206,7 +206,7 @@ def judge(world: World, lines: Iterable[dict[str, Any]], rows: Iterable[dict[str
     accepted = {name for name, row in known.items() if row["state"] == "accepted"}
     by_kill = sum(known[name]["detail"] == "the worker ended during the hand-off" for name in unknown)
     keyed = {name for name, row in known.items() if row["channel"] == "push"}
-    reserved = sum(COST for row in known.values())
+    reserved = COST * sum(row["state"] != "suppressed" for row in known.values())  # what never leaves gives its money back
     return {
         "doubled": sum(number - 1 for number in seen.values()),
         "not_ended": sum(number for state, number in ended.items() if state not in ("accepted", "failed", "suppressed", "unknown")),

@@ -414,8 +414,9 @@ def main() -> None:
         "--server": {"help": "a PostgreSQL server to make a database on; without it one is started", "metavar": "URL"},
     }
     bench = Harness("crash", __doc__, extra=extra)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server is stopped, too
     kills = 16 if bench.quick else bench.arguments.kills
-    size = {"people": 60, "many": 20} if bench.quick else {"people": 500, "many": 75}
+    size = {"people": min(max(60, kills // 2), 500), "many": min(max(20, kills // 8), 75)}  # work for all who are born
     failed = False
     for ledger, workers in (("sqlite", 1), ("postgresql", 3)):
         if bench.arguments.ledger not in ("both", ledger):

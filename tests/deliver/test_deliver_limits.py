@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from tradewind.deliver import rules
+from tradewind.deliver import gates, rules
 from tradewind.deliver.channels.base import Channel, accepted
 from tradewind.deliver.deliver import deliver
 from tradewind.deliver.rules import Cap, Rules
@@ -241,6 +241,17 @@ def test_what_never_leaves_gives_its_money_back(each_home: Home) -> None:
         assert [states_now[one.decision_id] for one in items] == ["released", "held", "released"]
         assert conn.execute(select(budgets.c.reserved)).scalar_one() == 40
         assert conn.execute(select(stock.c.reserved)).scalar_one() == 1
+
+
+def test_what_an_operator_holds_back_takes_no_place(home: Home) -> None:
+    shop(home, Rules(cap=5, caps=(Cap(1, 7),)), channels=("email", "sms"))
+    rich = put(home, "ann", "1", channel="sms", worth=9)
+    poor = put(home, "ann", "2", worth=1)
+    gates.stop(home, "sms", why="wrong price", now=START)
+    log = Log()
+    deliver(home, channels={"email": log, "sms": log}, now=Clock())
+    assert log.names == [poor]
+    assert states(home)[rich] == "ready"
 
 
 def test_caps_that_say_nothing_are_refused(home: Home) -> None:

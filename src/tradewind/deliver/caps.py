@@ -15,6 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, or_, select
 
 from tradewind.collect.consent import reason
+from tradewind.decide.campaign_books import states
+from tradewind.deliver.gates import stopped
 from tradewind.deliver.outbox import KEYED, unindexed
 from tradewind.deliver.quiet import Hours
 from tradewind.deliver.rules import SECOND, Cap, Rules
@@ -33,7 +35,9 @@ _NEAR = select(*(c[name] for name in _NAMES), c.worth, c.attempts).where(
         and_(unindexed(c.state).in_(("ready", "leased")), or_(c.send_at < bindparam("until"), c.detail.startswith(KEYED))),
     ),
 )
-_WANTED = select(c.message_id).where(c.message_id.in_(bindparam("names", expanding=True)), reason(c.customer, c.channel) == "")
+_WANTED = select(c.message_id, c.plan_id, c.channel).where(
+    c.message_id.in_(bindparam("names", expanding=True)), reason(c.customer, c.channel) == ""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def yields(conn: Connection, one: Waiting, mine: Near, *, at: int, rules: Rules,
     better = sorted((other for other in mine.waiting if other.rank < one.rank), key=lambda other: other.rank)
     if not better or not _short(one, taken, better, rules):
         return None
-    wanted = set(conn.execute(_WANTED, {"names": [other.message_id for other in better]}).scalars())
+    wanted = _able(conn, better)
     placed: list[Placed] = []
     for other in better:
         if other.message_id in wanted:
@@ -130,6 +134,13 @@ def yields(conn: Connection, one: Waiting, mine: Near, *, at: int, rules: Rules,
 
 
 _ENDLESS = 2**62
+
+
+def _able(conn: Connection, better: Sequence[Waiting]) -> set[str]:
+    """Those that nothing holds back but time: consent is there, the campaign runs, the channel is not stopped."""
+    rows = conn.execute(_WANTED, {"names": [other.message_id for other in better]}).all()
+    campaigns, shut = states(conn, {row.plan_id for row in rows}), stopped(conn)
+    return {row.message_id for row in rows if campaigns.get(row.plan_id, "running") == "running" and row.channel not in shut}
 
 
 def _relevant(one: Waiting, taken: Iterable[Placed], rules: Rules) -> list[tuple[Cap, list[int]]]:

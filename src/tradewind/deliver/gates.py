@@ -155,6 +155,12 @@ def resume(home: Home, channel: str, *, now: datetime, by: str = "operator") -> 
     _set(home, channel, {"stopped": None, "since": micros(now)}, f"person:{by}", at=now)
 
 
+def stopped(conn: Connection) -> set[str]:
+    """The channels that wait for an operator."""
+    names = {_name(each.value): each.value for each in schema.Channel}
+    return {names[gate] for gate in conn.execute(select(g.gate).where(g.stopped.is_not(None), g.gate.in_(names))).scalars()}
+
+
 def shut(home: Home) -> list[dict[str, Any]]:
     """The gates that let nothing through or are near it: stopped channels, and providers that failed of late."""
     query = select(gates).where((g.stopped.is_not(None)) | (g.opened > 0) | (g.misses > 0)).order_by(g.gate)
