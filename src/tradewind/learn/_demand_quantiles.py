@@ -42,12 +42,12 @@ class Spread:
 
         ``by``: "scaled" weights every series alike, "pieces" by what it sells; the levels of ``LEVELS`` nearest to those asked decide.
         """
-        out = np.empty((len(levels), len(y)))
+        past, out = Past(y, self.periods, self.window), np.empty((len(levels), len(y)))
         for number, tau in enumerate(levels):
             near = int(np.abs(np.array(LEVELS) - tau).argmin())
             told = self.weights[by][near]
             used = {name for one in told for name in one}
-            parts = methods(y, mean[:, None], tau, self.periods, self.window, self.errors, kinds, only=used)
+            parts = methods(past, mean[:, None], tau, self.errors, kinds, only=used)
             out[number] = blended(parts, told, kinds)[:, 0]
         out = np.maximum.accumulate(np.maximum(out, 0.0), axis=0)
         return np.floor(out + 0.5) if self.whole else out
@@ -75,31 +75,59 @@ def moments(past: Floats) -> tuple[Floats, Floats]:
     return mean, np.where(count > 1, squares / np.maximum(count - 1, 1), mean)
 
 
+class Past:
+    """The sums of consecutive periods that a history [n, T] holds, their dispersion and, once asked for, their distributions."""
+
+    def __init__(self, y: Floats, periods: int, window: int) -> None:
+        past = sums(y, periods)
+        self.usual, self.variance = moments(past)
+        excess = np.maximum(self.variance - self.usual, 0.0) / np.maximum(self.usual, 1e-9) ** 2
+        self.over = np.maximum(np.where(self.usual > 0, excess, 0.0), 1e-4)[:, None]  # 1 / k of the negative binomial
+        thinned = past[:, ::-1][:, :: max(1, periods // 4)][:, ::-1]  # overlapping sums are much alike
+        self._parts = {
+            "recent": (thinned[:, -window:], 0.0),
+            "longer": (thinned[:, -2 * window :], 0.0),
+            "weighted": (thinned, 1.2 / window),
+        }
+        self._sorted: dict[str, tuple[Floats, Floats]] = {}
+
+    def spread(self, mean: Floats) -> Floats:
+        """Variance of the negative binomial with the means [n, K]."""
+        return np.asarray(mean + mean**2 * self.over)
+
+    def empirical(self, name: str, tau: float) -> Floats:
+        """Inverse of the empirical distribution of each row's known sums, newer ones with more weight; 0 where there is none."""
+        if name not in self._sorted:
+            past, rate = self._parts[name]
+            age = np.arange(past.shape[1], dtype=np.float64)[::-1]
+            weight = np.where(np.isfinite(past), (1 - rate) ** age, 0.0)
+            order = np.argsort(past, axis=1, kind="stable")  # NaN last, with no weight
+            share = np.cumsum(np.take_along_axis(weight, order, axis=1), axis=1)
+            self._sorted[name] = np.nan_to_num(np.take_along_axis(past, order, axis=1)), share
+        value, share = self._sorted[name]
+        at = (share < tau * share[:, -1:] - 1e-12).sum(axis=1).clip(max=value.shape[1] - 1)
+        return np.where(share[:, -1] > 0, value[np.arange(len(value)), at], 0.0)
+
+
 def methods(
-    y: Floats, mean: Floats, tau: float, periods: int, window: int, errors: Floats, kinds: NDArray[np.int8], *, only: set[str] | None = None
+    past: Past, mean: Floats, tau: float, errors: Floats, kinds: NDArray[np.int8], *, only: set[str] | None = None
 ) -> dict[str, Floats]:
     """Quantile ``tau`` of each method, [n, K], for K spans with the means [n, K]."""
     from scipy.stats import nbinom
 
     wanted = set(METHODS) if only is None else only
-    past = sums(y, periods)
-    usual, variance = moments(past)
     mean = np.maximum(mean, 1e-6)
-    over = np.where(usual > 0, np.maximum(variance - usual, 0.0) / np.maximum(usual, 1e-9) ** 2, 0.0)[:, None]
-    scaled = mean + mean**2 * np.maximum(over, 1e-4)
+    scaled = past.spread(mean)
+    fixed = np.maximum(np.repeat(past.variance[:, None], mean.shape[1], axis=1), mean * 1.0001)
     shape = mean / mean.mean(axis=1, keepdims=True)
-    stride = max(1, periods // 4)  # overlapping sums are much alike
     found: dict[str, Floats] = {}
-    for name, var in (("nb", scaled), ("nb_fixed", np.maximum(np.repeat(variance[:, None], mean.shape[1], axis=1), mean * 1.0001))):
+    for name, variance in (("nb", scaled), ("nb_fixed", fixed)):
         if name in wanted:
-            chance = mean / var
+            chance = mean / variance
             found[name] = nbinom.ppf(tau, mean * chance / (1 - chance), chance)
-    thinned = past[:, ::-1][:, ::stride][:, ::-1]
-    for name, last in (("recent", window), ("longer", 2 * window)):
+    for name in ("recent", "longer", "weighted"):
         if name in wanted:
-            found[name] = _empirical(thinned[:, -last:], tau)[:, None] * shape
-    if "weighted" in wanted:
-        found["weighted"] = _empirical(thinned, tau, rate=1.2 / window)[:, None] * shape
+            found[name] = past.empirical(name, tau)[:, None] * shape
     if "conformal" in wanted:
         at = np.array([np.interp(tau, GRID, row) for row in errors])[kinds]
         found["conformal"] = np.maximum(mean + np.sqrt(scaled) * at[:, None], 0.0)
@@ -112,13 +140,14 @@ def learn(folds: Sequence[tuple[Floats, Floats, Floats]], kinds: NDArray[np.int8
     A fold's conformal errors come from the other folds. ``scaled`` losses are divided by the mean absolute change of the history.
     """
     cut = [_windows(mean, sold, periods) for _, mean, sold in folds]
-    raw = [_standardised(y, mean, sold, periods) for (y, _, _), (mean, sold) in zip(folds, cut, strict=True)]
+    pasts = [Past(y, periods, window) for y, _, _ in folds]
+    raw = [_standardised(past, mean, sold) for past, (mean, sold) in zip(pasts, cut, strict=True)]
     tries: dict[float, list[tuple[Floats, Floats]]] = {tau: [] for tau in LEVELS}  # predictions [methods, n, K] and truth
-    for number, ((y, _, _), (mean, sold)) in enumerate(zip(folds, cut, strict=True)):
+    for number, (past, (mean, sold)) in enumerate(zip(pasts, cut, strict=True)):
         others = [one for other, one in enumerate(raw) if other != number] or [raw[number]]
         errors = _pooled(others, kinds)
         for tau in LEVELS:
-            parts = methods(y, mean, tau, periods, window, errors, kinds)
+            parts = methods(past, mean, tau, errors, kinds)
             tries[tau].append((np.stack([parts[name] for name in METHODS]), sold))
     scales = [_change(y) for y, _, _ in folds]
     weights = {
@@ -159,11 +188,9 @@ def _windows(mean: Floats, sold: Floats, periods: int) -> tuple[Floats, Floats]:
     return np.stack([mean[:, one].sum(axis=1) for one in told], 1), np.stack([sold[:, one].sum(axis=1) for one in told], 1)
 
 
-def _standardised(y: Floats, mean: Floats, sold: Floats, periods: int) -> Floats:
-    usual, variance = moments(sums(y, periods))
-    over = np.where(usual > 0, np.maximum(variance - usual, 0.0) / np.maximum(usual, 1e-9) ** 2, 0.0)[:, None]
+def _standardised(past: Past, mean: Floats, sold: Floats) -> Floats:
     low = np.maximum(mean, 1e-6)
-    return np.asarray((sold - mean) / np.sqrt(low + low**2 * np.maximum(over, 1e-4)))
+    return np.asarray((sold - mean) / np.sqrt(past.spread(low)))
 
 
 def _pooled(errors: Sequence[Floats], kinds: NDArray[np.int8]) -> Floats:
@@ -183,15 +210,3 @@ def _change(y: Floats) -> Floats:
     known = np.isfinite(step)
     mean = np.where(known, step, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     return np.where(mean > 0, mean, np.nan)
-
-
-def _empirical(past: Floats, tau: float, *, rate: float = 0.0) -> Floats:
-    """Inverse of the empirical distribution of each row's known values, newer ones with more weight; 0 where there is none."""
-    age = np.arange(past.shape[1], dtype=np.float64)[::-1]
-    weight = np.where(np.isfinite(past), (1 - rate) ** age, 0.0)
-    order = np.argsort(past, axis=1, kind="stable")  # NaN last, with no weight
-    value = np.take_along_axis(past, order, axis=1)
-    share = np.cumsum(np.take_along_axis(weight, order, axis=1), axis=1)
-    total = share[:, -1:]
-    at = (share < tau * total - 1e-12).sum(axis=1).clip(max=past.shape[1] - 1)
-    return np.where(total[:, 0] > 0, np.nan_to_num(value[np.arange(len(past)), at]), 0.0)
