@@ -172,6 +172,20 @@ def test_a_shop_fires_with_a_fake_clock_and_again_after_a_restart(each_home: Hom
     assert [one.at for one in replay(each_home, CART, since=T0, until=T0 + timedelta(hours=6))] == [at(1)]
 
 
+def test_a_replay_of_many_days_is_what_a_running_trigger_would_have_done(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.log.append(
+        [event(30 * n, "cart", f"c{n % 3}") for n in range(20)] + [event(30 * n + 0.5, "purchase", "c1") for n in range(20)], now=T0
+    )
+    tick(home, 0, CART)
+    for hours in (50, 51, 400, 900):
+        tick(home, hours, CART)
+    monkeypatch.setattr(triggers_run, "MOST", 3)
+    assert len(triggers_run._cuts(home, CART, at(0), at(800))) > 10
+    found = replay(home, CART, since=T0, until=T0 + timedelta(hours=800))
+    assert [(one.customer, (one.at - at(0)) / HOUR) for one in found] == fired(home)
+    assert len(found) > 4
+
+
 def test_what_comes_after_the_watermark_is_counted_and_not_heard(home: Home) -> None:
     home.log.append([event(0, "cart"), event(9, "view")], now=T0)
     assert tick(home, 3, CART).late == 0
@@ -194,6 +208,7 @@ def test_history_warms_up_and_does_not_fire(home: Home) -> None:
 def test_killed_in_the_middle_it_neither_loses_nor_doubles(home: Home, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
     events = [event(hour, "cart", f"c{hour}") for hour in range(0, 400, 40)]
     home.log.append(events, now=T0)
+    monkeypatch.setattr(triggers_run, "MOST", 3)
     tick(home, 0, CART)
     real = getattr(triggers_run, point)
     calls = 0

@@ -12,7 +12,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, delete, select, update
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tradewind.engine.home import Home
 
 ROOM = "decide.triggers"
-SLICE = 7 * DAY  # of the log that is read, and committed, at once
+MOST = 200_000  # events that are read, and committed, at once; a day is never cut
 _COMMON = {"cooldown_days": Number(0, 3_660), "grace_minutes": Number(0, 60 * 24 * 31)}
 
 
@@ -112,10 +112,15 @@ def observe(home: Home, *, now: datetime) -> int:
 def replay(home: Home, watch: Watch, *, since: datetime, until: datetime) -> list[Firing]:
     """The firings in [since, until) if the trigger had always been there; nothing is written."""
     end, memories, found = micros(until), dict[str, Memory](), list[Firing]()
-    beginning = _first(home)
-    if beginning is not None and beginning < end:
-        signals, _, _ = _signals(home, watch, beginning, end)
-        _, found = step(watch, memories, signals, until=end, since=micros(since))
+    start = _beginning(home, watch, since=since, end=end)
+    for cut in _cuts(home, watch, start, end):
+        signals, _, _ = _signals(home, watch, start, cut)
+        heard = {one.customer for one in signals}
+        due = {name: one for name, one in memories.items() if name in heard or (watch.machine.due(one.state) or cut) < cut}
+        changed, fired = step(watch, due, signals, until=cut, since=micros(since))
+        memories |= changed
+        found += fired
+        start = cut
     return found
 
 
@@ -149,19 +154,16 @@ def run(home: Home, watch: Watch, *, campaign: str, since: datetime, now: dateti
     trigger, end = watch.name(campaign), micros(now) - watch.grace
     with home.ledger.read() as conn:
         mark = conn.execute(select(books.trigger_marks).where(books.trigger_marks.c.trigger == trigger)).one_or_none()
-    start = _first(home) if mark is None else int(mark.watermark)
+    start = _beginning(home, watch, since=since, end=end) if mark is None else int(mark.watermark)
     if mark is None:
-        start = end if start is None else min(start, end)
         row = {"trigger": trigger, "campaign": campaign, "since": micros(since), "watermark": start, "counted": 0, "late": 0}
         with home.ledger.write() as conn:
             insert_new(conn, books.trigger_marks, [row])
-    assert start is not None
     floor, late = micros(since) if mark is None else int(mark.since), 0 if mark is None else int(mark.late)
     seen = _count(home, watch, start)
     late += max(0, seen - (0 if mark is None else int(mark.counted)))
     fired, unread = 0, Counter[str]()
-    while start < end:
-        until = min(end, start + SLICE)
+    for until in _cuts(home, watch, start, end):
         signals, heard, odd = _signals(home, watch, start, until)
         seen += heard
         with home.ledger.write() as conn:
@@ -230,12 +232,31 @@ def _signals(home: Home, watch: Watch, start: int, end: int) -> tuple[list[Signa
     return [*found, *outside.signals], len(found), outside.unread or {}
 
 
+def _cuts(home: Home, watch: Watch, start: int, end: int) -> list[int]:
+    """Where to cut [start, end): at midnights, so that a part holds at most ``MOST`` events, or is a single day; the last is ``end``."""
+    if start >= end:
+        return []
+    events = _heard(home, watch, end)
+    mine = events.filter(events.at >= from_micros(start))
+    days = home.tables.to_arrow(mine.group_by(day=mine.at.date()).aggregate(n=lambda t: t.count())).to_pylist()
+    cuts, held = [], 0
+    for row in sorted(days, key=lambda row: row["day"]):
+        if held and held + row["n"] > MOST:
+            cuts.append(micros(datetime.combine(row["day"], time(), UTC)))
+            held = 0
+        held += row["n"]
+    return [*(cut for cut in cuts if start < cut < end), end]
+
+
 def _count(home: Home, watch: Watch, end: int) -> int:
     """How many events before ``end`` the log holds: more than were read means that some came too late."""
     return int(home.tables.to_arrow(_heard(home, watch, end).aggregate(n=lambda t: t.count()))["n"][0].as_py())
 
 
-def _first(home: Home) -> int | None:
+def _beginning(home: Home, watch: Watch, *, since: datetime, end: int) -> int:
+    """From when a machine reads for the first time: the first event, or ``since`` where it needs no past; at most ``end``."""
+    if not watch.machine.remembers:
+        return min(micros(since), end)
     events = home.tables.events()
     found = home.tables.to_arrow(events.aggregate(first=events.at.min()))["first"][0].as_py()
-    return None if found is None else micros(found)
+    return end if found is None else min(micros(found), end)

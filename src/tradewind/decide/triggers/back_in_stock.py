@@ -23,6 +23,7 @@ class BackInStock(Trigger):
 
     RULES: ClassVar[Mapping[str, Rule]] = {"pieces": Number(1, 10**9, whole=True), "days": Number(0.01, 366)}
     hears: ClassVar[frozenset[str]] = frozenset({"back_in_stock"})
+    remembers: ClassVar[bool] = False
 
     def heard(self, state: State, signal: Signal) -> State:
         return _items.gather(state, signal)

@@ -79,6 +79,7 @@ class Trigger(ABC):
 
     RULES: ClassVar[Mapping[str, Rule]] = {}
     hears: ClassVar[frozenset[str]]  # kinds of signal
+    remembers: ClassVar[bool] = True  # what happened before a campaign matters to it
     until_purchase: ClassVar[bool] = False  # a purchase makes its messages pointless
 
     def check(self) -> None:

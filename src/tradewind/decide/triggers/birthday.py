@@ -29,6 +29,7 @@ class Birthday(Trigger):
 
     RULES: ClassVar[Mapping[str, Rule]] = {"days_before": Number(0, 60, whole=True), "hour": Number(0, 23, whole=True)}
     hears: ClassVar[frozenset[str]] = frozenset({"birthday"})
+    remembers: ClassVar[bool] = False
 
     def heard(self, state: State, signal: Signal) -> State:  # noqa: ARG002
         return {"start": signal.at}

@@ -23,6 +23,7 @@ class PriceDrop(Trigger):
 
     RULES: ClassVar[Mapping[str, Rule]] = {"percent": Number(0.1, 100), "days": Number(0.01, 366)}
     hears: ClassVar[frozenset[str]] = frozenset({"price_drop"})
+    remembers: ClassVar[bool] = False
 
     def heard(self, state: State, signal: Signal) -> State:
         return _items.gather(state, signal)
