@@ -140,7 +140,7 @@ def test_a_capped_message_moves_past_the_night_to_the_next_allowed_moment(home: 
     assert states(home)[later] == "suppressed", "the better message took its place for another day"
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_no_window_ever_holds_too_many_and_nothing_that_fits_is_thrown_away(data: st.DataObject) -> None:
     most, days = data.draw(st.integers(1, 3)), data.draw(st.sampled_from([0.5, 1.0, 2.0]))

@@ -51,7 +51,7 @@ def fill(home: Home, limits: Rules, size: int) -> list[str]:
 # -- rate -------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     per_second=st.sampled_from([0.5, 3.0, 7.0, 1000.0]),
     burst=st.integers(1, 5),
