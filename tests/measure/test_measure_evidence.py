@@ -112,7 +112,7 @@ def test_paths_end_in_a_purchase_or_in_nothing(home: Home, plan: Plan) -> None:
     touched = {one.customer: f"{one.channel} sent" for one in events if one.kind == "sent"}
     for path, won, lost in zip(paths.steps, paths.won, paths.lost, strict=True):
         names = [paths.names[step] for step in path]
-        mine = {one for one in map(name, range(N)) if [("visit"), *([touched[one]] if one in touched else [])] == names}
+        mine = {one for one in map(name, range(N)) if ["visit", *([touched[one]] if one in touched else [])] == names}
         assert (won, lost) == (len(mine & bought), len(mine - bought))
     short = journeys(home.tables, as_of=LATER, lookback=timedelta(days=7))
     assert short.won.sum() == len(bought & touched.keys())

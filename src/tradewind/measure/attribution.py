@@ -1,8 +1,8 @@
 """Attribution for a shop: who stood on the way to its purchases, beside what the holdout says was caused.
 
 A touch is a message that was sent, or clicked, on a channel, or a visit of the shop (one for each session; the session of the
-purchase itself is no touch). A path holds the touches of
-a customer since the purchase before, at most ``lookback_days`` old; what no purchase follows by the end is a lost path.
+purchase itself is no touch). A path holds the touches of a customer since the purchase before, at most ``lookback_days`` old; what no
+purchase follows by the end is a lost path.
 """
 
 from __future__ import annotations
