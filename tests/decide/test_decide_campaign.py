@@ -281,6 +281,22 @@ def test_nobody_in_the_audience_is_shown_and_refused(shop: tw.Shop, told: Told) 
         shop.campaigns.apply(nobody, by="Bo")
 
 
+def test_a_campaign_with_a_trigger_on_each_ledger(home_url: str, told: Told, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tradewind.requested.request", ask)
+    with tw.Shop.open(home_url, now=clock) as shop:
+        shop.home.save_settings(replace(shop.home.settings, currency="CNY"))
+        started(shop, triggered(told))
+        clock.at += timedelta(hours=2)
+        carts(shop, 12)
+        assert shop.campaigns.tick()[0]["decided"] == 12
+        sent = count(shop, "planned")
+        assert sent > 0
+        shop.campaigns.pause("spring", by="Ann")
+        shop.campaigns.finish("spring", by="Ann")
+        assert (count(shop, "planned"), count(shop, "suppressed")) == (0, sent)
+        assert (budget(shop).reserved, shop.campaigns.show("spring")["state"]) == (0, "done")
+
+
 def test_why_somebody_is_in_the_audience_is_answered_by_values(shop: tw.Shop, told: Told) -> None:
     shop.campaigns.plan(told)
     members = inside()
