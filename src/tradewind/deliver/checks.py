@@ -135,6 +135,8 @@ def hand_off(
     Those with ``GO`` are in state ``handing_off`` once the transaction has committed, and only then may they be sent. A
     row that another provider may have taken under its key becomes unknown instead.
     """
+    if not cases:
+        return {}
     hold_caps(conn, cases)
     verdicts = judge(conn, cases, rules=rules, addressed=addressed)
     for case in cases:

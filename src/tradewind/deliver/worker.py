@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, and_, func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from tradewind import schema
@@ -84,6 +84,7 @@ class Worker:
     tally: Tally = field(default_factory=Tally)
     _looked: dict[str, int] = field(default_factory=dict)
     _clean: bool = True
+    _ended: list[str] = field(default_factory=list)
 
     def run(self) -> Tally:
         """Work until nothing is due, the limit is reached, or a fault ends it; what is known is written in any case.
@@ -133,6 +134,7 @@ class Worker:
                 self._finish(outcomes, rows[done:], sender)
                 self.step("settled")
                 self._count(outcomes)
+            self._free()
             if gate is not None and not gate.room and not self._wait(gate, len(rows) - done):
                 return
             if self.home.ledger.dialect != "sqlite":  # there, nobody else can have died meanwhile
@@ -181,18 +183,12 @@ class Worker:
             rows = rows[: gate.room]
             addresses = self._vault.addresses(conn, [(row.customer, name) for row in rows]) if addressed and rows else {}
             cases = [checks.Case(row, checks.read(row), at, addresses.get((row.customer, name))) for row in rows]
-            verdicts = checks.hand_off(
-                conn, cases, until=until, mark=sender.mark, rules=self.rules, addressed=addressed, actor=self.owner
-            ) if cases else {}  # fmt: skip
+            verdicts = checks.hand_off(conn, cases, until=until, mark=sender.mark, rules=self.rules, addressed=addressed, actor=self.owner)
             go = [case for case in cases if verdicts.get(case.row.message_id) is checks.GO]
             gates.spend(conn, provider, name, len(go), rules=self.rules, now=at)
             self.step("marking")
         self._count(before)
-        ended = [case.message.decision_id for case in cases if case.message and _state(verdicts, case) == "suppressed"]
-        if ended:  # after the commit: should it end here, the money is free when the plan's window is over
-            from tradewind.decide.commit import release as free
-
-            free(self.home, ended)
+        self._ended += [case.message.decision_id for case in cases if case.message and _state(verdicts, case) == "suppressed"]
         for verdict in verdicts.values():
             if verdict is not checks.GO:
                 self.tally.add("deferred" if verdict.state in ("ready", "planned") else verdict.state, verdict.reason)
@@ -200,6 +196,14 @@ class Worker:
 
     def _note(self, conn: Connection, sender: Sender, news: tuple[bool, int]) -> None:
         gates.note(conn, sender.channel.provider, news, clean=self._clean, rules=self.rules, now=self._at())
+
+    def _free(self) -> None:
+        """Give back what suppressed messages held; should it end before, that is free when the plan's window is over."""
+        ended, self._ended = self._ended, []
+        if ended:
+            from tradewind.decide.commit import release as free
+
+            free(self.home, ended)
 
     def _reconcile(self, name: str, channel: Channel) -> None:
         """Ask a provider that can answer about the messages in doubt that it may have taken."""
@@ -311,12 +315,9 @@ def log_sent(home: Home, *, now: datetime, step: Callable[[str], None] = lambda 
         with home.ledger.write() as conn:
             for start in range(0, len(rows), 5_000):
                 names = [row.message_id for row in rows[start : start + 5_000]]
-                logged = (
-                    update(outbox).where(c.message_id.in_(names), unindexed(c.state) == "accepted", c.next_at == 0).values(next_at=NEVER)
-                )
-                gates.tally(
-                    conn, [tuple(row) for row in conn.execute(logged.returning(c.channel, c.updated_at))]
-                )  # once each, whoever races
+                fresh = and_(c.message_id.in_(names), unindexed(c.state) == "accepted", c.next_at == 0)
+                moved = conn.execute(update(outbox).where(fresh).values(next_at=NEVER).returning(c.channel, c.updated_at))
+                gates.tally(conn, [(channel, at) for channel, at in moved])  # once each, whoever races
         step("logged")
         total += len(rows)
 
