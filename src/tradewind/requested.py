@@ -209,6 +209,11 @@ def door(home: Home, plan: Plan, *, visits: int | None, now: datetime) -> Door:
 def _again(home: Home, plan: Plan, *, now: datetime) -> Request:
     """The request of a committed plan, made once more."""
     version = plan.meta.get("policy_version")
+    if (campaign := plan.meta.get("campaign")) is not None:
+        raise StateError(
+            f'Plan {plan.plan_id} is of the campaign "{campaign}", whose audience is decided for as a whole. Name a plan of the shop '
+            "(--plan), or decide one."
+        )
     if version is None:
         raise StateError(f"Plan {plan.plan_id} names no policy version: it is of an older Tradewind. Decide again.")
     return replayed(home, version, as_of=str(plan.meta["as_of"]), now=now, progress=lambda _share, _what: None)

@@ -167,6 +167,12 @@ def test_nothing_is_applied_that_was_not_shown_and_approved(shop: tw.Shop, told:
         campaigns.apply(told, by="Bo")
 
 
+def test_a_campaigns_plan_answers_no_single_visit_and_says_why(shop: tw.Shop, told: Told) -> None:
+    started(shop, told)
+    with pytest.raises(StateError, match='is of the campaign "spring"'):
+        shop.live(shop.plan())
+
+
 def test_pause_holds_finish_takes_back_and_the_budget_is_free(shop: tw.Shop, told: Told) -> None:
     started(shop, told)
     plan, sent = shop.plan(), count(shop, "planned")
