@@ -273,15 +273,29 @@ def kit_publish(home: Home) -> None:
 def test_short_ids_are_found_as_whole_values_only(home: Home) -> None:
     events = [Event(f"e{n}", kit.END, "purchase", "t", customer=name, item="12", value=12) for n, name in enumerate(["12", "120", "1"])]
     home.log.append(events, now=kit.END)
-    home.log.append([Event("r", kit.END, "review", "t", customer="1", text="12 of 12", context='{"friend":"12","n":12}')], now=kit.END)
+    context = '{"customer":"12","item":"12","n":12}'
+    home.log.append([Event("r", kit.END, "review", "t", customer="1", text="12 of 12", context=context)], now=kit.END)
+    home.log.append([Event("s", kit.END, "purchase", "t", customer="100234", item="100234", order_id="12", value=1)], now=kit.END)
     with tw.Shop(home, now=lambda: kit.LATER) as shop:
+        shop.collect(schema.conform(pa.table({"item": ["12", "100234"], "brand": ["12", "12"]}), schema.ITEMS))
         shop.privacy.erase("12")
         rows = home.tables.to_arrow(home.tables.events()).to_pylist()
-        assert {row["customer"] for row in rows} == {None, "120", "1"}
-        assert {row["item"] for row in rows if row["kind"] == "purchase"} == {"12"}, "an item of the same name is no person"
+        assert {row["customer"] for row in rows} == {None, "120", "1", "100234"}
+        assert {row["item"] for row in rows if row["kind"] == "purchase"} == {"12", "100234"}, "an item of the same name is no person"
+        said = json.loads(next(row["context"] for row in rows if row["id"] == "r"))
+        assert said["customer"] not in ("12", "***")
+        assert (said["item"], said["n"]) == ("12", 12)
         assert next(row["text"] for row in rows if row["id"] == "r") == "12 of 12"
         proof = shop.privacy.verify("12")
         assert any("fewer than" in note for note in proof.notes)
+        assert proof.clean, proof.to_text()
+        items = home.tables.to_arrow(home.tables.get("items")).to_pylist()
+        assert [(row["item"], row["brand"]) for row in items] == [("100234", "12"), ("12", "12")], "nor one in the catalogue"
+        shop.privacy.erase("100234")
+        proof = shop.privacy.verify(["12", "100234"])
+        assert proof.clean, proof.to_text()
+        assert shop.privacy.verify().clean
+        assert home.tables.to_arrow(home.tables.get("items")).to_pylist() == items
 
 
 def test_bad_input_is_told_and_changes_nothing(shop: tw.Shop, built: Built) -> None:

@@ -24,7 +24,24 @@ from tradewind.errors import Locked
 if TYPE_CHECKING:
     from tradewind.engine.home import Home
 
-SHORTEST = 6  # characters: a shorter id is looked for as a whole value only, for "12" is in every date
+SHORTEST = 6  # characters of an id that may be looked for in any text; "12" is in every date
+# Columns, and fields of JSON, whose value is a person or what stands for one. "12" is a customer there, and an item elsewhere.
+PERSONAL = frozenset(
+    {
+        "customer", "customers", "customer_id", "user", "user_id", "who", "known", "people", "tail.customers", "subject", "subject_id",
+        "unit", "household", "decision_id", "message_id", "address", "address_hash", "digest",
+    }
+)  # fmt: skip
+
+
+def personal(column: str) -> bool:
+    """Whether a value of this column, or field of JSON, stands for a person wherever it equals an id."""
+    return column.rpartition("/")[2].lower() in PERSONAL
+
+
+def distinctive(word: str) -> bool:
+    """Whether an id says by itself that it is one: long enough, and no mere number, which may be an item's or a price."""
+    return len(word) >= SHORTEST and not word.isdigit()
 
 
 @dataclass(frozen=True)
@@ -63,7 +80,7 @@ class People:
     def words(self) -> tuple[str, ...]:
         """What must not be part of any text: addresses as they were given and as they are looked up, and ids long enough."""
         told = {spelling for address in self.addresses for spelling in (address, normalise(address)) if len(spelling) >= SHORTEST}
-        return tuple(sorted(told | self.digests | {name for name in self.ids if len(name) >= SHORTEST}, key=len, reverse=True))
+        return tuple(sorted(told | self.digests | set(filter(distinctive, self.ids)), key=len, reverse=True))
 
     @cached_property
     def _lower(self) -> tuple[str, ...]:
@@ -74,6 +91,10 @@ class People:
         parts = [f"(?<![0-9A-Za-z]){re.escape(word)}(?![0-9A-Za-z])" for word in self.words]
         return re.compile("|".join(parts), re.IGNORECASE) if parts else None
 
+    def exact(self, *, of_person: bool) -> list[str]:
+        """The values that become aliases: in a personal column all, elsewhere those that cannot be anything else."""
+        return [value for value in (*self._own, *self.also) if of_person or distinctive(value)]
+
     def whole(self, value: str) -> str | None:
         """The alias of a value that is nothing but an id; None for any other value."""
         return self._own.get(value) or self.also.get(value)
@@ -82,23 +103,23 @@ class People:
         """Whether a text is, holds or names one of them."""
         return self.clean(text) != text
 
-    def clean(self, text: str) -> str:
-        """The text without them: JSON stays JSON."""
-        if (alias := self.whole(text)) is not None:
+    def clean(self, text: str, *, of_person: bool = False) -> str:
+        """The text without them: JSON stays JSON. ``of_person``: it stands where a person does (:func:`personal`)."""
+        if (alias := self.whole(text)) is not None and (of_person or distinctive(text)):
             return alias
         if text[:1] in ("{", "[") and (found := _json(text)) is not None:
-            value = self._walked(found)
+            value = self._walked(found, of_person=of_person)
             return text if value == found else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         lower = text.lower()
         return self._pattern.sub("***", text) if self._pattern and any(word in lower for word in self._lower) else text
 
-    def _walked(self, value: Any) -> Any:
+    def _walked(self, value: Any, *, of_person: bool = False) -> Any:
         if isinstance(value, str):
-            return self.clean(value)
+            return self.clean(value, of_person=of_person)
         if isinstance(value, list):
-            return [self._walked(one) for one in value]
+            return [self._walked(one, of_person=of_person) for one in value]
         if isinstance(value, dict):
-            return {self.clean(key): self._walked(one) for key, one in value.items()}
+            return {self.clean(key): self._walked(one, of_person=of_person or personal(key)) for key, one in value.items()}
         return value
 
 

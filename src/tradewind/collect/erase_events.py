@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import Connection, delete, insert, select
 
 from tradewind import schema
-from tradewind.collect.erase_clean import SHORTEST, People
+from tradewind.collect.erase_clean import People, distinctive, personal
 from tradewind.collect.erase_plans import Found, following
 from tradewind.engine import ledger as books
 from tradewind.engine import parquet
@@ -115,6 +115,9 @@ def _find(home: Home, con: duckdb.DuckDBPyConnection, events: Sequence[dict[str,
         return {}
     words = "|".join(re.escape(word) for word in people.words)
     named = " OR ".join(f"regexp_matches({name}, {parquet.literal(words)}, 'i')" for name in ("text", "context")) if words else "false"
+    for name in people.ids:
+        if not distinctive(name):  # as a whole value of a field; whose, is looked at when the row is cleaned
+            named += f" OR contains(context, {parquet.literal(json.dumps(name, ensure_ascii=False))})"
     files = _sql_list([str(home.root / row["path"]) for row in events])
     scan = f"read_parquet([{files}], hive_partitioning = false, filename = true)"
     con.execute(f"CREATE OR REPLACE TEMP TABLE tradewind_who AS SELECT unnest([{_sql_list(people.ids)}]) AS customer")
@@ -198,12 +201,15 @@ def _table(home: Home, row: dict[str, Any], people: People, done: Swapped, folde
     texts = [name for name in table.column_names if pa.types.is_string(table.schema.field(name).type)]
     hit = np.zeros(table.num_rows, dtype=bool)
     for name in texts:
-        hit |= _may_name(table[name], people)
+        hit |= _may_name(table[name], people, of_person=_of_person(row["name"], name))
     places = np.flatnonzero(hit)
     order = np.arange(table.num_rows)
     rows: list[dict[str, Any]] = []
     for place, one in zip(places, table.take(pa.array(places)).to_pylist(), strict=True):
-        cleaned = {name: people.clean(value) if name in texts and value is not None else value for name, value in one.items()}
+        cleaned = dict(one)
+        for name in texts:
+            if one[name] is not None:
+                cleaned[name] = people.clean(one[name], of_person=_of_person(row["name"], name))
         if cleaned == one:
             continue
         if row["name"] in DROPPED:
@@ -220,11 +226,16 @@ def _table(home: Home, row: dict[str, Any], people: People, done: Swapped, folde
     _place(home, row, path, done, columns=schema.TABLES.get(row["name"]))
 
 
-def _may_name(column: pa.ChunkedArray, people: People) -> Any:
+def _of_person(table: str, column: str) -> bool:
+    """Rows in quarantine have the columns of a source that nobody has mapped: any of them may name a person."""
+    return personal(column) or (table == "quarantine" and column in ("row", "value"))
+
+
+def _may_name(column: pa.ChunkedArray, people: People, *, of_person: bool) -> Any:
     """Bool [rows]: which values could be or name one of them; exact values at once, words in longer texts."""
-    exact = pa.array([*people.ids, *people.also], pa.string())
+    exact = pa.array(people.exact(of_person=of_person), pa.string())
     hit = pc.is_in(column, value_set=exact)
-    for word in (*people.words, *(f'"{name}"' for name in people.ids if len(name) < SHORTEST)):
+    for word in (*people.words, *(f'"{name}"' for name in people.ids if not distinctive(name))):
         hit = pc.or_(hit, pc.fill_null(pc.match_substring(column, word, ignore_case=True), fill_value=False))
     return hit.to_numpy(zero_copy_only=False) if isinstance(hit, pa.Array) else hit.combine_chunks().to_numpy(zero_copy_only=False)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, delete, select, text, update
 
-from tradewind.collect.erase_clean import SHORTEST, People
+from tradewind.collect.erase_clean import People, distinctive, personal
 from tradewind.engine import books_channels, books_people
 from tradewind.engine import ledger as books
 from tradewind.engine.audit import _hash
@@ -107,7 +107,9 @@ def _table(conn: Connection, table: Table, people: People) -> int:
     texts = [column for column in table.columns if isinstance(column.type, String)]
     count = 0
     for row in _rows(conn, table, texts, people):
-        changed = {column.name: people.clean(row[column.name]) for column in texts if row[column.name] is not None}
+        changed = {
+            column.name: people.clean(row[column.name], of_person=personal(column.name)) for column in texts if row[column.name] is not None
+        }
         changed = {name: value for name, value in changed.items() if value != row[name]}
         if not changed:
             continue
@@ -126,11 +128,12 @@ def _rows(conn: Connection, table: Table, texts: Sequence[Column[Any]], people: 
     within = "instr(lower({}), w.value) > 0" if sqlite else "strpos(lower({}), w.value) > 0"
     quote = conn.dialect.identifier_preparer.quote
     long = [within.format(quote(c.name)) for c in texts if c.type.length is None or c.type.length > SHORT]  # type: ignore[attr-defined]
-    tests = [f"{quote(column.name)} IN ({listed.format('whole')})" for column in texts]
+    tests = [f"{quote(column.name)} IN ({listed.format('whole' if personal(column.name) else 'sure')})" for column in texts]
     if long:
         tests.append(f"EXISTS (SELECT 1 FROM ({listed.format('words')}) AS w WHERE {' OR '.join(long)})")
-    words = {*(word.lower() for word in people.words), *(f'"{name.lower()}"' for name in people.ids if len(name) < SHORTEST)}
-    told = {"whole": json.dumps([*people.ids, *people.digests, *people.also]), "words": json.dumps(sorted(words))}
+    words = {*(word.lower() for word in people.words), *(f'"{name.lower()}"' for name in people.ids if not distinctive(name))}
+    told = {"whole": json.dumps(people.exact(of_person=True)), "sure": json.dumps(people.exact(of_person=False))}
+    told["words"] = json.dumps(sorted(words))
     query = text(f"SELECT * FROM {quote(table.name)} WHERE {' OR '.join(tests)}")
     return [dict(row) for row in conn.execute(query, {name: value for name, value in told.items() if f":{name}" in str(query)}).mappings()]
 
@@ -157,7 +160,7 @@ def _audit(conn: Connection, people: People) -> int:
 
 def _subject(subject: str, people: People) -> str:
     kind, mark, name = subject.partition(":")
-    return f"{kind}:{people.whole(name)}" if mark and people.whole(name) else people.clean(subject)
+    return f"{kind}:{people.whole(name)}" if mark and personal(kind) and people.whole(name) else people.clean(subject)
 
 
 def _names(row: Any, people: People) -> bool:

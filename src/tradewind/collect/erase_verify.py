@@ -21,7 +21,7 @@ from urllib.parse import quote
 from sqlalchemy import select
 
 from tradewind.collect import erase_journal
-from tradewind.collect.erase_clean import SHORTEST
+from tradewind.collect.erase_clean import SHORTEST, distinctive
 from tradewind.collect.erase_look import Cells, cells
 from tradewind.collect.vault import BURIED, DESTROYED, Vault, normalise
 from tradewind.engine import ledger as books
@@ -156,7 +156,7 @@ def recover(home: Home, hashes: set[str]) -> list[str]:
     """The addresses with these keyed hashes that stand in clear text somewhere in a shop: what a restored backup may bring back."""
     vault, found = Vault(home), set()
     for _, _, column in cells(home, (), hashed=True):
-        for value, _ in column.counted():
+        for value, _, _ in column.counted():
             found |= {one.strip(".") for one in _ADDRESS.findall(value) if vault.hash(one.strip(".")) in hashes}
     return sorted(found)
 
@@ -172,17 +172,14 @@ class _Named:
         told = [one for one in told if one.lower() not in ids]  # some channels are addressed by the id
         digests = [hashlib.sha256(one.encode()).hexdigest() for one in told]
         self._whole = dict.fromkeys([*told, *digests], "address") | dict.fromkeys(customers, "id")
-        self._parts = [(word.lower(), what) for word, what in self._whole.items() if len(word) >= SHORTEST]
-        if any(len(name) < SHORTEST for name in customers):
-            self.notes.append(f"an id has fewer than {SHORTEST} characters: it was looked for as a whole value, not among raw bytes")
+        sure = {word: what for word, what in self._whole.items() if (distinctive(word) if what == "id" else len(word) >= SHORTEST)}
+        self._parts = [(word.lower(), what) for word, what in sure.items()]
+        if not all(map(distinctive, customers)):
+            note = f"an id is a number or has fewer than {SHORTEST} characters: it was looked for where people stand, not among raw bytes"
+            self.notes.append(note)
         if not addresses:
             self.notes.append("no address was given, so only the id was looked for; give them with --address")
-        self.needles = [
-            (one, what, plain)
-            for word, what in self._whole.items()
-            if len(word) >= SHORTEST
-            for one, plain in _spellings(word, digest=word in digests)
-        ]
+        self.needles = [(one, what, plain) for word, what in sure.items() for one, plain in _spellings(word, digest=word in digests)]
 
     def among(self, column: Cells) -> Iterator[tuple[str, int]]:
         yield from column.find(self._whole, self._parts)
@@ -202,12 +199,12 @@ class _Hashed:
         self._seen: dict[str, str | None] = {}
 
     def among(self, column: Cells) -> Iterator[tuple[str, int]]:
-        for value, count in column.counted():
-            if what := self._known(value):
+        for value, count, mine in column.counted():
+            if what := self._known(value, mine=mine):
                 yield what, count
 
-    def _known(self, value: str) -> str | None:
-        if len(value) <= 255:
+    def _known(self, value: str, *, mine: bool) -> str | None:
+        if len(value) <= 255 and (mine or distinctive(value)):
             if value not in self._seen:
                 self._seen[value] = "id" if next(self._vault.subjects([value])) in self.subjects else self._address(value)
             return self._seen[value]

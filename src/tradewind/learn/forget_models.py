@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tradewind.collect.erase_clean import People
+from tradewind.collect.erase_clean import People, personal
 from tradewind.engine.files import atomic_write
 from tradewind.engine.home import Home
 from tradewind.learn import _store
@@ -76,7 +76,7 @@ def scrub(arrays: Arrays, people: People) -> bool:
                 arrays[prefix + name] = rows[np.append(~gone, np.ones(len(rows) - len(gone), bool))]
         if gone.any() and (last in SEGMENTS or last in ROWS):
             names = names[~gone]
-        fresh = [people.clean(name) for name in names]
+        fresh = [people.clean(name, of_person=personal(key)) for name in names]
         if gone.any() or fresh != list(names):
             arrays |= _store.pack(key, fresh)
             changed = True
