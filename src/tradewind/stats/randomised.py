@@ -1,8 +1,8 @@
 """Difference of two means of skewed money with few units in an arm: the interval that the random assignment itself gives.
 
-With a small holdout a normal interval misses too often (with 30 held-out units of the simulated shop it holds the truth in 85 % instead
-of 95 %, `bench/experiments.py`): the holdout's variance is a guess from a few orders, and it is small just when its mean is. Had the hash fallen otherwise,
-other units would have been held out; redrawing the assignment shows how far the statistic wanders, tails included.
+With a small holdout a normal interval misses too often: with 30 held-out units of the simulated shop it holds the truth in 85 % instead
+of 95 % (`bench/experiments.py`). The holdout's variance is a guess from a few orders, and it is small just when its mean is. Had the
+hash fallen otherwise, other units would have been held out; redrawing the assignment shows how far the statistic wanders, tails included.
 """
 
 from __future__ import annotations
