@@ -61,6 +61,8 @@ class Erased:
 
     def to_text(self) -> str:
         """Lines for people."""
+        if not self.customers:
+            return "erased before; nothing of them is left to forget"
         lines = [f"erased {self.customers:,} customer(s): the key of {self.contact_points:,} contact point(s) is destroyed and suppressed"]
         lines.append(f"  events removed {self.events_removed:,}; lines of sums kept without the person {self.events_kept:,}")
         lines.append(f"  files written anew {self.files:,}; other files {self.other_files:,}; keys of backups {self.backup_keys:,}")
@@ -99,13 +101,10 @@ def erase(
         raise InputError("erase needs the ids of customers. Find one by an address: tradewind export --find ADDRESS.")
     vault = Vault(home)
     subjects = dict(zip(names, vault.subjects(names), strict=True))
-    if known:
-        here = set(erase_events.known_ids(home))
-        for name in names:
-            if name not in here and not traces(home, name, subjects[name]):
-                raise NotFound(
-                    f'The shop knows nothing of a customer "{name}". Find the id by an address: tradewind export --find ADDRESS.'
-                )
+    if known and not _known(home, subjects):
+        clear_free_pages(home)  # perhaps this is all that an erasure left undone
+        before = tuple(found for subject in subjects.values() if (found := certificate(home, subject)) is not None)
+        return Erased(0, 0, 0, 0, 0, {}, 0, erase_journal.destroy(home.root, subjects.values()), (), certificates=before)
     people = _begin(home, vault, names, subjects, now=now, more=addresses)
     home.log.compact(now=now)
     with LoaderLock(home.root, home.ledger, what="erase", wait_seconds=home.log.wait_seconds) as lock:
@@ -134,6 +133,16 @@ def erase(
     certificates = _finish(home, vault, subjects, people, done, now=now, actor=actor)
     clear_free_pages(home)
     return replace(done, certificates=certificates)
+
+
+def _known(home: Home, subjects: Mapping[str, str]) -> bool:
+    """Whether there is anything to forget; raises NotFound for one of whom nothing is known and who was never erased."""
+    here = set(erase_events.known_ids(home))
+    found = [name for name, subject in subjects.items() if name in here or traces(home, name, subject)]
+    for name in subjects:
+        if name not in found and certificate(home, subjects[name]) is None:
+            raise NotFound(f'The shop knows nothing of a customer "{name}". Find the id by an address: tradewind export --find ADDRESS.')
+    return bool(found)
 
 
 def traces(home: Home, customer: str, subject: str) -> bool:
