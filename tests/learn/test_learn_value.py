@@ -66,7 +66,9 @@ def book(n: int = 300, days: int = 400, seed: int = 3, *, season: bool = False) 
         while at < days * 1.5:
             calendar = NOW - days + at
             if not season or rng.random() < 0.5 + 0.5 * np.sin(2 * np.pi * calendar / _season.YEAR):
-                who.append(f"c{i:04}"), day.append(calendar), value.append(worth * rng.lognormal(0, 0.3))
+                who.append(f"c{i:04}")
+                day.append(calendar)
+                value.append(worth * rng.lognormal(0, 0.3))
             at += rng.exponential(1 / max(rate, 1e-3))
     return OrderBook.from_arrays(who, np.array(day), np.array(value))
 
@@ -137,8 +139,8 @@ def test_the_future_changes_nothing(seed: int) -> None:
     rng = np.random.default_rng(seed)
     late = one.day >= NOW
     other = OrderBook(one.names, one.who, one.day, np.where(late, one.value * rng.uniform(0, 100, len(one.value)), one.value))
-    found = [CustomerValue(horizon_days=28).fit(each, as_of=AS_OF).predict(each, as_of=AS_OF).value for each in (one, other)]
-    assert np.array_equal(*found)
+    first, second = (CustomerValue(horizon_days=28).fit(each, as_of=AS_OF).predict(each, as_of=AS_OF).value for each in (one, other))
+    assert np.array_equal(first, second)
 
 
 def test_the_choice_is_the_best_on_the_last_span_and_answers_are_sane(tmp_path: Path) -> None:
