@@ -17,7 +17,7 @@ import numpy as np
 from tradewind.decide.assemble import logged_choices
 from tradewind.decide.door import Door
 from tradewind.decide.hashing import uniforms
-from tradewind.decide.live import Live
+from tradewind.decide.live import Decision, Live
 from tradewind.decide.plan import Plan
 from tradewind.decide.readers import words
 from tradewind.decide.sampling import draw_matrix, pick, propensities, wins
@@ -102,7 +102,7 @@ def under(home: Home, request: Request, plan: Plan, customer: str, changes: Mapp
     limits = replace(request.limits, **changes)
     limits.check()
     row = plan.row(customer)
-    found = _Under(home, request, plan, limits).decide(customer)
+    found = _Under(home, request, plan, limits).as_then(customer)
     told = ", ".join(f"{name} = {value:g} ({known[name]:g})" for name, value in changes.items())
     return WhatIf(customer, told, *_drawn(row), str(found.row["action"]), float(found.row["propensity"]))
 
@@ -119,6 +119,10 @@ class _Under(Door):
     def __init__(self, home: Home, request: Request, plan: Plan, limits: Limits) -> None:
         super().__init__(home, request, plan)
         self._live = _Limited(request, plan, limits)
+
+    def as_then(self, customer: str) -> Decision:
+        """With the channels that the plan knew of: what she has withdrawn since does not belong to what would have been."""
+        return self.decide(customer, channels=self._channels.get(customer, []))
 
 
 def _drawn(row: Mapping[str, Any]) -> tuple[str, float]:
