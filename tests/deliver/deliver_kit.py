@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
+from aiosmtpd.controller import Controller
 from sqlalchemy import select, update
 
 from tradewind import schema
@@ -20,6 +21,14 @@ from tradewind.types import Message, micros
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 KEY = bytes(range(32))
+
+
+class Listening(Controller):  # type: ignore[misc]
+    """A mail server on a free port; ``port`` says which once it has started."""
+
+    def _trigger_server(self) -> None:
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()
 
 
 @dataclass

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 from deliver_http import certificate, server_context
-from deliver_kit import KEY, START, Clock, message, people, queue, row, states
+from deliver_kit import KEY, START, Clock, Listening, message, people, queue, row, states
 
 from tradewind.compose.base import UNSUBSCRIBE, Brief
 from tradewind.compose.facts import Storefront, gather
@@ -41,12 +40,6 @@ class Raw:
         self.mails.append(email.message_from_bytes(envelope.original_content, policy=email.policy.default))
         self.recipients += envelope.rcpt_tos
         return "250 OK"
-
-
-class Listening(Controller):  # type: ignore[misc]
-    def _trigger_server(self) -> None:
-        self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()
 
 
 @pytest.fixture(scope="module")

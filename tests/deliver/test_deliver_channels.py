@@ -12,10 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 from deliver_http import Gateway
-from deliver_kit import KEY, START, Clock, consent, message, people, queue, states
+from deliver_kit import KEY, START, Clock, Listening, consent, message, people, queue, states
 
 from tradewind import plugins, schema
 from tradewind.collect.vault import Vault
@@ -45,12 +44,6 @@ def sample(name: str, customer: str, **values: Any) -> Message:
 
 def address_of(name: str) -> str:
     return OTHERS.get(name, ({}, ADDRESS))[1]
-
-
-class Listening(Controller):  # type: ignore[misc]
-    def _trigger_server(self) -> None:
-        self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()
 
 
 @pytest.fixture

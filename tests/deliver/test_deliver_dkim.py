@@ -9,11 +9,10 @@ from pathlib import Path
 
 import dkim
 import pytest
-from aiosmtpd.controller import Controller
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from deliver_kit import KEY, START, message
+from deliver_kit import KEY, START, Listening, message
 
 from tradewind.deliver.channels._dkim import Dkim
 from tradewind.deliver.channels.smtp import Server, Smtp
@@ -36,12 +35,6 @@ class Raw:
         self.taken.append(envelope.original_content)  # type: ignore[attr-defined]
         self.senders.append(envelope.mail_from)  # type: ignore[attr-defined]
         return "250 OK"
-
-
-class Listening(Controller):  # type: ignore[misc]
-    def _trigger_server(self) -> None:
-        self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tradewind.collect.vault import normalise
 from tradewind.engine import ledger as books
+from tradewind.engine.files import atomic_write
 from tradewind.errors import Locked
 
 if TYPE_CHECKING:
@@ -112,6 +114,17 @@ class People:
             return text if value == found else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         lower = text.lower()
         return self._pattern.sub("***", text) if self._pattern and any(word in lower for word in self._lower) else text
+
+    def clean_file(self, path: Path) -> bool:
+        """Clean a text file in place; True when it named them. What is no UTF-8 is left to who knows its format."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            return False
+        fresh = self.clean(text)
+        if fresh != text:
+            atomic_write(path, fresh.encode())
+        return fresh != text
 
     def _walked(self, value: Any, *, of_person: bool = False) -> Any:
         if isinstance(value, str):

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tradewind.collect.erase_clean import People
-from tradewind.engine.files import atomic_write
 
 TEXT = (".html", ".md", ".txt", ".json", ".csv", ".toml", ".log")
 ELSEWHERE = ("data", "models", "plans", "keys")  # other modules forget there
@@ -19,7 +18,7 @@ ELSEWHERE = ("data", "models", "plans", "keys")  # other modules forget there
 def forget(root: Path, people: People) -> int:
     """Take ``people`` out of the files of a shop's folder; returns how many were changed."""
     return sum(_lines(path, people) for path in sorted((root / "outbox").glob("*.jsonl"))) + sum(
-        _text(path, people) for path in others(root)
+        people.clean_file(path) for path in others(root)
     )
 
 
@@ -29,17 +28,6 @@ def others(root: Path) -> Iterator[Path]:
         inside = path.relative_to(root).parts
         if path.is_file() and not path.is_symlink() and inside[0] not in ELSEWHERE and path.suffix in TEXT:
             yield path
-
-
-def _text(path: Path, people: People) -> bool:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return False
-    fresh = people.clean(text)
-    if fresh != text:
-        atomic_write(path, fresh.encode())
-    return fresh != text
 
 
 def _lines(path: Path, people: People) -> bool:

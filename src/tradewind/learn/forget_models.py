@@ -50,14 +50,7 @@ def _forget(path: Path, people: People) -> bool:
         np.savez(buffer, allow_pickle=False, **arrays)
         atomic_write(path, buffer.getvalue())
         return True
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return False
-    fresh = people.clean(text)
-    if fresh != text:
-        atomic_write(path, fresh.encode())
-    return fresh != text
+    return people.clean_file(path)
 
 
 def scrub(arrays: Arrays, people: People) -> bool:
