@@ -12,6 +12,7 @@ from deliver_kit import Clock, message, people, queue, row, states
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tradewind.decide.law import Law, laws
 from tradewind.deliver import rules
 from tradewind.deliver.channels.base import Channel, accepted
 from tradewind.deliver.deliver import deliver
@@ -136,9 +137,22 @@ def test_channels_and_countries_have_hours_of_their_own() -> None:
     assert hours(Rules(), "email", zone_name="America/New_York", country=None).opens(micros(night)) == micros(night)
     text = hours(Rules(), "sms", zone_name="America/New_York", country=None).opens(micros(night))
     assert text == micros(datetime(2026, 6, 2, 12, tzinfo=UTC)), "eight in the morning"
-    paris = datetime(2026, 6, 1, 19, 30, tzinfo=UTC)  # half past nine there
-    assert hours(Rules(), "sms", zone_name="Europe/Paris", country=None).opens(micros(paris)) == micros(paris)
+    tokyo = datetime(2026, 6, 1, 12, 30, tzinfo=UTC)  # half past nine there, and no law profile
+    assert hours(Rules(), "sms", zone_name="Asia/Tokyo", country=None).opens(micros(tokyo)) == micros(tokyo)
     assert hours(Rules(), "inapp", zone_name="Europe/Paris", country=None).windows == (), "who opens the shop is awake"
+
+
+@pytest.mark.parametrize("channel", ["email", "sms", "push"])
+@pytest.mark.parametrize("law", laws().values(), ids=laws())
+def test_a_new_shop_keeps_the_hours_of_every_law_profile(law: Law, channel: str) -> None:
+    told = law.hours(channel)
+    for region in law.regions if told else ():
+        for name in places()[0][region]:
+            for hour in range(24):
+                at = datetime(2026, 6, 2, hour, 30, tzinfo=UTC)
+                local = at.astimezone(ZoneInfo(name))
+                if told and not told.start <= local.hour < told.end:
+                    assert hours(Rules(), channel, zone_name=name, country=None).opens(micros(at)) != micros(at), (name, local)
 
 
 def test_what_is_sent_late_in_a_run_does_not_slip_into_the_night(home: Home) -> None:

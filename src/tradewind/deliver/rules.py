@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from tradewind import schema
+from tradewind.decide.law import laws
 from tradewind.engine.ledger import meta, upsert
 from tradewind.errors import InputError, did_you_mean, unknown
 from tradewind.params import Number, OneOf, Rule, check
@@ -122,11 +123,15 @@ class Rate:
         return max(1, round(SECOND / self.per_second))
 
 
-# Text messages: 47 CFR 64.1200(c)(1) for the United States; what the gateways in China accept for promotions.
-NIGHT = (
-    Quiet("22:00", "08:00", channels=("email", "sms", "push")),
-    Quiet("21:00", "08:00", channels=("sms",), countries=("US", "CN")),
-)
+def nights() -> tuple[Quiet, ...]:
+    """The nights of a new shop: 22 to 8 for what may wake people, and on top what the law profiles (``decide/laws.toml``) say."""
+    found = [Quiet("22:00", "08:00", channels=("email", "sms", "push"))]
+    for law in laws().values():
+        for channel in ("email", "sms", "push"):
+            hours = law.hours(channel)
+            if hours is not None and (hours.start > 8 or hours.end < 22):
+                found.append(Quiet(f"{hours.end:02}:00", f"{hours.start:02}:00", channels=(channel,), countries=tuple(sorted(law.regions))))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ class Rules:
     cap: int = 4
     cap_days: float = 7.0
     caps: tuple[Cap, ...] = ()
-    quiet: tuple[Quiet, ...] = NIGHT
+    quiet: tuple[Quiet, ...] = field(default_factory=nights)
     zones: tuple[str, ...] = ()
     rates: Mapping[str, Rate] = field(default_factory=dict)
     attempts: int = 6
