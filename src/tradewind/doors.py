@@ -113,7 +113,8 @@ class Doors:
         strange = sorted(set(some or ()) - {review.item for review in found.reviews})
         if strange:
             raise NotFound(f'There is no review of "{strange[0]}" before {cut:%Y-%m-%d}. Look for the id of the item in the catalogue.')
-        return Report(f"What {len(found.reviews):,} reviews say", cut, reviews.report(found, some))
+        sections, simulated = reviews.report(found, some), self.home.settings.simulated
+        return Report(f"What {len(found.reviews):,} reviews say", cut, sections, simulated=simulated)
 
     @property
     def demand(self) -> DemandDesk:

@@ -133,7 +133,8 @@ class Shop(Doors):
         sections.append(reviews.learn(self.home, as_of=cut, now=self.now(), seed=seed))
 
         contacted = answers.contacted if answers else 0
-        return learned(log, version, value_rows=value.rows, contacted=contacted, as_of=cut, more=sections)
+        simulated = self.home.settings.simulated
+        return learned(log, version, value_rows=value.rows, contacted=contacted, as_of=cut, more=sections, simulated=simulated)
 
     def _recommender(self, name: str, *, size: str | None, epochs: int | None, seed: int, known: Mapping[str, str]) -> Recommender:
         import inspect

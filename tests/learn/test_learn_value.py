@@ -230,7 +230,8 @@ def test_customers_who_never_leave_are_named_and_still_predicted() -> None:
     days = np.concatenate([NOW - 400 + np.cumsum(rng.exponential(20, 20)) for _ in range(150)])
     steady = OrderBook.from_arrays(np.repeat([f"c{i:03}" for i in range(150)], 20), np.minimum(days, NOW - 1), np.full(len(days), 50.0))
     model = CustomerValue(horizon_days=60).fit(steady, as_of=AS_OF, choose="btyd")
-    assert "do not leave" in model.card["problem"] or model.card["bgnbd"]["a"] < 0.05
+    assert "do not leave" in model.card["problem"]
+    assert np.isnan(model.predict(steady, as_of=AS_OF).alive).all()
     assert np.isfinite(model.predict(steady, as_of=AS_OF).value).all()
 
 
@@ -281,6 +282,8 @@ def test_a_stranger_at_the_command_line(shop: tuple[Path, World], tmp_path: Path
         return done.output
 
     assert "expected_value" in said()
+    for words in ((), ("--customer", "C0000001"), ("--tags", "--out", str(tmp_path / "said.csv"))):
+        assert "Simulated:" in said(*words), "nobody may take these customers for real ones"
     assert "tags.csv" in said("--tags", "--out", str(tmp_path / "tags.csv"))
     assert (tmp_path / "tags.csv").read_text().startswith('"customer","tag"')
     assert "C0000001" in said("--customer", "C0000001")

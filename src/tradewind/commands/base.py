@@ -79,3 +79,10 @@ def write(path: Path, text: str) -> None:
 
 def say(value: Any, text: str, *, as_json: bool) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str) if as_json else text)
+
+
+def marked(text: str, *, simulated: bool) -> str:
+    """The text, headed by the sentence that says so where the shop is a simulated one."""
+    from tradewind.measure.report import SIMULATED
+
+    return f"{SIMULATED}\n{text}" if simulated else text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tradewind.commands.base import AsOf, Json, ShopUrl, opened_shop, say
+from tradewind.commands.base import AsOf, Json, ShopUrl, marked, opened_shop, say
 from tradewind.errors import InputError, NotFound
 
 if TYPE_CHECKING:
@@ -32,17 +32,18 @@ def customers(
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise InputError(f"--out {out}: the name must end in .parquet or .csv.")
     with opened_shop(shop) as opened:
-        table, at = opened.customers(tags=tags, as_of=as_of), opened.now()
+        table, at, simulated = opened.customers(tags=tags, as_of=as_of), opened.now(), opened.home.settings.simulated
     if customer is not None:
         table = table.filter(pc.equal(table["customer"], customer))
         if not table.num_rows:
             raise NotFound(f'There is no customer "{customer}" in the event log. Look for the id in the data, not for the e-mail address.')
     if out is not None:
         _save(table, out)
-        say({"rows": table.num_rows, "path": str(out)}, f"{table.num_rows:,} rows in {out}", as_json=as_json)
+        told = {"rows": table.num_rows, "path": str(out), "simulated": simulated}
+        say(told, marked(f"{table.num_rows:,} rows in {out}", simulated=simulated), as_json=as_json)
         return
     rows = _first(table, everything=tags or customer is not None)
-    say({"rows": rows, "of": table.num_rows}, _text(rows, table.num_rows, at), as_json=as_json)
+    say({"rows": rows, "of": table.num_rows, "simulated": simulated}, _text(rows, table.num_rows, at, simulated), as_json=as_json)
 
 
 def _first(table: pa.Table, *, everything: bool) -> list[dict[str, Any]]:
@@ -52,15 +53,15 @@ def _first(table: pa.Table, *, everything: bool) -> list[dict[str, Any]]:
     return list(best.select(COLUMNS).slice(0, SHOWN).to_pylist())
 
 
-def _text(rows: list[dict[str, Any]], of: int, at: datetime) -> str:
+def _text(rows: list[dict[str, Any]], of: int, at: datetime, simulated: bool) -> str:
     from tradewind.measure.report import to_text
     from tradewind.types import Report, Section
 
     if len(rows) == 1:
-        return "\n".join(f"{name:<20} {_cell(value)}" for name, value in rows[0].items())
+        return marked("\n".join(f"{name:<20} {_cell(value)}" for name, value in rows[0].items()), simulated=simulated)
     shown = tuple({name: _cell(value) for name, value in row.items()} for row in rows)
     note = f"{len(rows):,} of {of:,} rows; --out FILE writes all."
-    return to_text(Report("Customers", at, [Section("By expected value", (note,), (), shown)]))
+    return to_text(Report("Customers", at, [Section("By expected value", (note,), (), shown)], simulated=simulated))
 
 
 def _cell(value: Any) -> str:

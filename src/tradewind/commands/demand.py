@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tradewind.commands.base import AsOf, Json, PlanId, Seed, ShopUrl, opened_shop, say, write
+from tradewind.commands.base import AsOf, Json, PlanId, Seed, ShopUrl, marked, opened_shop, say, write
 from tradewind.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,14 +50,16 @@ def demand(
         )  # fmt: skip
         planned = opened.plan(plan) if with_plan or plan else None
         table = opened.demand.forecast(plan=planned) if by is None else opened.demand.totals(by=by, plan=planned)
-    card = {"version": found.version, "as_of": found.as_of.isoformat(), **found.card}
+        simulated = opened.home.settings.simulated
+    card = {"version": found.version, "as_of": found.as_of.isoformat(), "simulated": simulated, **found.card}
     if out is not None:
         _save(table.to_pylist(), out)
-        say({**card, "rows": table.num_rows, "path": str(out)}, f"{table.num_rows:,} rows in {out}", as_json=as_json)
+        told = marked(f"{table.num_rows:,} rows in {out}", simulated=simulated)
+        say({**card, "rows": table.num_rows, "path": str(out)}, told, as_json=as_json)
         return
     rows = _most(table, "item" if by is None else "group")
     text = "\n".join([f"{card['series']:,} series, {horizon} {step}s ahead. Most expected:", *(_row(row) for row in rows)])
-    say({**card, "totals": rows}, text, as_json=as_json)
+    say({**card, "totals": rows}, marked(text, simulated=simulated), as_json=as_json)
 
 
 def order(
@@ -92,15 +94,18 @@ def order(
     with opened_shop(shop) as opened:
         planned = opened.plan(plan) if with_plan or plan else None
         lines = opened.demand.order(told, usual=usual, stock=shelf, plan=planned, backorders=backorders)
+        simulated = opened.home.settings.simulated
     shown = rows([line for line in lines if everything or line.order], locale=locale)
     if out is not None:
         _save(shown, out)
-        say({"lines": len(shown), "path": str(out)}, f"{len(shown):,} lines in {out}", as_json=as_json)
+        text = marked(f"{len(shown):,} lines in {out}", simulated=simulated)
+        say({"lines": len(shown), "path": str(out), "simulated": simulated}, text, as_json=as_json)
         return
     head = f"{len(shown):,} of {len(lines):,} items need an order" if not everything else f"{len(lines):,} items"
     told_rows = [f"{row['item']:<24} {row['order']:>8,}  {row['reason']}" for row in shown[:SHOWN]]
     rest = [f"... {len(shown) - SHOWN:,} more; --out FILE writes all."] if len(shown) > SHOWN else []
-    say({"lines": shown, "of": len(lines)}, "\n".join([head, *told_rows, *rest]), as_json=as_json)
+    text = marked("\n".join([head, *told_rows, *rest]), simulated=simulated)
+    say({"lines": shown, "of": len(lines), "simulated": simulated}, text, as_json=as_json)
 
 
 def _most(table: pa.Table, name: str) -> list[dict[str, Any]]:

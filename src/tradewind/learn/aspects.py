@@ -10,19 +10,17 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from tradewind.errors import InputError
 from tradewind.learn._text_grams import HAN
 from tradewind.learn.sentiment import Sentiment
 
-__all__ = ["Mention", "mentions"]
+__all__ = ["Mention", "mentions", "mentions_of"]
 
 REACH, REACH_HAN = 12, 3  # characters before a polar word in which a negation turns it round
 
@@ -88,18 +86,25 @@ def _built(data: Mapping[str, Any]) -> _Lexicon:
 
 def mentions(text: str, *, model: Sentiment | None = None) -> list[Mention]:
     """The aspects of one review in order of place, each at most once per clause. ``model`` decides what the lexicon cannot."""
-    found: list[Mention] = []
-    open_: list[int] = []
-    for start, end in _clauses(text):
-        clause = text[start:end]
-        for aspect, sign in _of_clause(clause).items():
-            if sign is None and model is not None:
-                open_.append(len(found))
-            found.append(Mention(aspect, sign or 0, start, end))
-    if open_ and model is not None:
-        verdicts = model.predict([text[found[i].start : found[i].end] for i in open_]).verdict
-        for i, sign in zip(open_, np.asarray(verdicts).tolist(), strict=True):
-            found[i] = Mention(found[i].aspect, sign, found[i].start, found[i].end)
+    return mentions_of([text], model=model)[0]
+
+
+def mentions_of(texts: Sequence[str], *, model: Sentiment | None = None) -> list[list[Mention]]:
+    """:func:`mentions` of many reviews; the model is asked once for all that the lexicon leaves open."""
+    found: list[list[Mention]] = []
+    left: list[tuple[int, int]] = []  # (review, mention) that are open
+    for text in texts:
+        mine: list[Mention] = []
+        for start, end in _clauses(text):
+            for aspect, sign in _of_clause(text[start:end]).items():
+                if sign is None:
+                    left.append((len(found), len(mine)))
+                mine.append(Mention(aspect, sign or 0, start, end))
+        found.append(mine)
+    if left and model is not None:
+        clauses = [texts[i][found[i][k].start : found[i][k].end] for i, k in left]
+        for (i, k), sign in zip(left, model.predict(clauses).verdict.tolist(), strict=True):
+            found[i][k] = replace(found[i][k], sign=sign)
     return found
 
 

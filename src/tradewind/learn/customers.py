@@ -46,7 +46,7 @@ TAG = pa.schema(
 )
 KEPT_DAYS = {
     "segment": 30, "stage": 14, "value": 30, "churn": 30, "top_category": 90, "top_brand": 90, "price_band": 180,
-    "price_sensitivity": 90, "best_hour": 60, "best_channel": 60,
+    "price_sensitivity": 90, "best_hour": 60,
 }  # fmt: skip
 
 
@@ -112,7 +112,6 @@ def tags(home: Home, *, as_of: datetime) -> pa.Table:
         _tag(table, "price_band", table["price_band"].cast(pa.string()), seen, "events", as_of),
         _tag(table, "price_sensitivity", _level(_floats(table, "discount_affinity")), seen, "events", as_of),
         _tag(table, "best_hour", table["best_hour"].cast(pa.string()), _floats(table, "hour_confidence"), "events", as_of),
-        _tag(table, "best_channel", table["best_channel"], np.full(len(orders), 0.5), "events", as_of),
     ]
     if model:
         churn = _floats(table, "churn")

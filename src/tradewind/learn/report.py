@@ -17,7 +17,16 @@ from tradewind.types import Estimate, Report, Section
 COLUMNS = ("ndcg", "recall", "mrr", "coverage", "diversity", "novelty", "miscalibration", "ms_per_customer", *COLD)
 
 
-def learned(log: Sequences, version: Version, *, value_rows: int, contacted: int, as_of: datetime, more: Sequence[Section] = ()) -> Report:
+def learned(
+    log: Sequences,
+    version: Version,
+    *,
+    value_rows: int,
+    contacted: int,
+    as_of: datetime,
+    more: Sequence[Section] = (),
+    simulated: bool = False,
+) -> Report:
     """Report on a fit: what was read, what is active now."""
     text = (
         (
@@ -37,7 +46,7 @@ def learned(log: Sequences, version: Version, *, value_rows: int, contacted: int
         "value_rows": value_rows,
         "contacted": contacted,
     }
-    return Report("What was learned", as_of, [Section("Models", text), *more], meta=meta)
+    return Report("What was learned", as_of, [Section("Models", text), *more], simulated=simulated, meta=meta)
 
 
 def comparison(

@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from tradewind.errors import InputError
 from tradewind.learn import _store
 from tradewind.learn._text_grams import normalise, words
-from tradewind.learn.aspects import Mention, mentions
+from tradewind.learn.aspects import Mention, mentions_of
 from tradewind.learn.registry import active, learned, publish, retire
 from tradewind.learn.sentiment import Sentiment
 from tradewind.schema import Kind
+from tradewind.stats.experiment import proportion
 from tradewind.types import Estimate, Section
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class Reviews:
         for (_, aspect), (praised, count) in self.counts(items).items():
             totals[aspect] += count
             praise[aspect] += praised
-        return [_wilson(aspect, praise[aspect], count) for aspect, count in totals.most_common()]
+        return [proportion(praise[aspect], count, name=aspect) for aspect, count in totals.most_common()]
 
     def evidence(self, aspect: str, sign: int, *, most: int = 3, items: Sequence[str] | None = None) -> list[tuple[str, str]]:
         """(review id, clause) that praise (1) or blame (-1) an aspect: the clauses most like the others of their side, each once.
@@ -145,44 +147,40 @@ class Reviews:
 
 
 def read(home: Home, *, as_of: datetime, model: Sentiment | None = None) -> Reviews:
-    """Every review with a text before ``as_of``; ``model`` judges clauses that the lexicon leaves open."""
+    """Every review of an item with a text before ``as_of``; ``model`` judges clauses that the lexicon leaves open."""
+    return _read(_told(home, as_of), as_of, model)
+
+
+def _told(home: Home, as_of: datetime) -> pa.Table:
     events = home.tables.events(as_of=as_of)
-    told = events.filter((events.kind == Kind.REVIEW.value) & events.text.notnull() & events.item.notnull())
-    rows = home.tables.to_arrow(told.select("id", "item", "at", "text", "rating")).sort_by([("at", "ascending"), ("id", "ascending")])
-    known: dict[str, tuple[Mention, ...]] = {}
-    found = []
-    for row in rows.to_pylist():
-        if row["text"] not in known:
-            known[row["text"]] = tuple(mentions(row["text"], model=model))
-        found.append(Review(row["id"], row["item"], row["at"], row["text"], row["rating"], known[row["text"]]))
-    return Reviews(tuple(found), as_of, model)
+    told = events.filter((events.kind == Kind.REVIEW.value) & events.text.notnull())
+    return home.tables.to_arrow(told.select("id", "item", "at", "text", "rating")).sort_by([("at", "ascending"), ("id", "ascending")])
+
+
+def _read(told: pa.Table, as_of: datetime, model: Sentiment | None) -> Reviews:
+    rows = told.filter(pc.is_valid(told["item"])).to_pylist()
+    texts = list(dict.fromkeys(row["text"] for row in rows))
+    known = {text: tuple(found) for text, found in zip(texts, mentions_of(texts, model=model), strict=True)}
+    made = (Review(row["id"], row["item"], row["at"], row["text"], row["rating"], known[row["text"]]) for row in rows)
+    return Reviews(tuple(made), as_of, model)
 
 
 def learn(home: Home, *, as_of: datetime, now: datetime, seed: int = 0) -> Section:
     """Train on the shop's stars, read all reviews and publish the counts; says what could not be done and why."""
-    title = "What reviews say"
-    events = home.tables.events(as_of=as_of)
-    told = events.filter((events.kind == Kind.REVIEW.value) & events.text.notnull())
-    rows = home.tables.to_arrow(told.select("text", "rating"))
-    if not rows.num_rows:
+    title, told = "What reviews say", _told(home, as_of)
+    if not told.num_rows:
         retire(home, NAME)
         return Section(title, ("There are no reviews with a text.",))
-    rated = rows.filter(pc.is_valid(rows["rating"]))
+    rated = told.filter(pc.is_valid(told["rating"]))
     model: Sentiment | None = None
     try:
         model = Sentiment(seed=seed).fit_stars(rated["text"].to_pylist(), rated["rating"].to_numpy())
         by = "Sentiment learned from the shop's own stars."
     except InputError as error:
         by = f"Sentiment not learned ({error}); clauses are judged by the lexicon alone."
-    found = read(home, as_of=as_of, model=model)
-    publish(
-        home,
-        NAME,
-        lambda path: _save(path, found),
-        as_of=as_of,
-        card={"reviews": len(found.reviews), "sentiment": model is not None},
-        now=now,
-    )
+    found = _read(told, as_of, model)
+    card = {"reviews": len(found.reviews), "sentiment": model is not None}
+    publish(home, NAME, lambda path: _save(path, found), as_of=as_of, card=card, now=now)
     return Section(title, (f"{len(found.reviews):,} reviews read. {by}",), tuple(found.aspects()))
 
 
@@ -244,10 +242,3 @@ def _signs(found: Sequence[Mention]) -> dict[str, int]:
         if each.sign:
             signs[each.aspect] = min(signs.get(each.aspect, 1), each.sign)
     return signs
-
-
-def _wilson(name: str, hits: int, n: int) -> Estimate:
-    z = 1.959964
-    centre = (hits + z * z / 2) / (n + z * z)
-    half = z * math.sqrt(hits * (n - hits) / n + z * z / 4) / (n + z * z)
-    return Estimate(name, hits / n, low=max(0.0, centre - half), high=min(1.0, centre + half), n=n)
