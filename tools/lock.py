@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "torch==2.13.0"
-EXTRAS = "deep,spark,postgres,local,dev"
+EXTRAS = "deep,spark,postgres,serve,local,dev"
 
 
 def main() -> None:
