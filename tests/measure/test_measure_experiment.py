@@ -84,6 +84,25 @@ def test_one_pass_of_the_engine_equals_arrays() -> None:
     assert not found.broken
 
 
+def test_whole_numbers_are_added_exactly_and_huge_ones_by_the_engine() -> None:
+    found = columns()
+    for scale, queries in ((1, 1), (10**9 + 7, 2)):
+        told = pa.table({"arm": found["arm"], "orders": found["orders"] * scale, "sessions": found["sessions"] * scale + scale})
+        con, asked = loaded(told), []
+
+        def count(expression: Any, con: Any = con, asked: list[Any] = asked) -> pa.Table:
+            asked.append(expression)
+            return con.to_pyarrow(expression)
+
+        one = analyse(con.table("t"), count, Trial("arm", "old", (Metric("orders"), Metric("orders", "sessions"))))
+        assert len(asked) == queries  # squares beyond 2^53 would lose digits, so the covariances are asked for after all
+        for arm in ("new", "old"):
+            values = np.column_stack([told[name].to_numpy() for name in ("orders", "sessions")])[found["arm"] == arm]
+            (part,) = one.tally.moments(arm, ["orders", "sessions"], one.tally.strata)
+            np.testing.assert_allclose(part.mean, values.mean(axis=0), rtol=1e-14)
+            np.testing.assert_allclose(part.cov, np.cov(values.T.astype(float)), rtol=1e-11)
+
+
 def test_only_means_need_one_query_and_quantiles_one_more() -> None:
     con = loaded(pa.table(columns()))
     asked: list[str] = []
