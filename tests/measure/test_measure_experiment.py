@@ -88,7 +88,8 @@ def test_whole_numbers_are_added_exactly_and_huge_ones_by_the_engine() -> None:
     found = columns()
     for scale, queries in ((1, 1), (10**9 + 7, 2)):
         told = pa.table({"arm": found["arm"], "orders": found["orders"] * scale, "sessions": found["sessions"] * scale + scale})
-        con, asked = loaded(told), []
+        con = loaded(told)
+        asked: list[Any] = []
 
         def count(expression: Any, con: Any = con, asked: list[Any] = asked) -> pa.Table:
             asked.append(expression)
