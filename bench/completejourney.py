@@ -19,8 +19,8 @@ from _harness import ROOT, Harness, clock
 
 from tradewind.collect.ingest import collect
 from tradewind.engine.home import Home
-from tradewind.learn._binary import auc, interval, lift
 from tradewind.learn.response import Response, campaign_rows, training_rows
+from tradewind.stats.binary import auc, interval, lift
 
 CUT = datetime(2017, 10, 1, tzinfo=UTC)
 END = datetime(2018, 1, 1, 5, tzinfo=UTC)  # midnight in New York: the end of the data

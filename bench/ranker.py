@@ -34,13 +34,11 @@ import pyarrow.compute as pc
 from _harness import ROOT, Harness, clock
 from _ranker_world import DAY, EXAMINED, SHOWN, START, Shown, simulate
 
-from tradewind.learn._binary import auc
 from tradewind.learn._blend import GRID, logs, mixed, tune
 from tradewind.learn._holdout import held_out
 from tradewind.learn._ranker import ImpressionModel
 from tradewind.learn._ranker_calibration import Calibration, chance, odds
 from tradewind.learn._ranker_features import pair_scores
-from tradewind.learn._ranker_metrics import calibration_error, gain, judged, log_loss, normalised_entropy, over_actual
 from tradewind.learn._ranker_rows import Rows, Vocabulary
 from tradewind.learn._signal import table as kinds
 from tradewind.learn.graph import Graph
@@ -52,6 +50,7 @@ from tradewind.learn.ranker_trees import TreeRanker
 from tradewind.learn.sequences import Sequences
 from tradewind.learn.user_knn import UserKnn
 from tradewind.stats import bootstrap
+from tradewind.stats.binary import auc, calibration_error, gain, judged, log_loss, normalised_entropy, over_actual
 from tradewind.types import from_micros
 
 DATA = Path(os.environ.get("TRADEWIND_DATA", ROOT.parent / "shared" / "data"))

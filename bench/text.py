@@ -23,9 +23,9 @@ from _harness import ROOT, Harness, clock
 from numpy.typing import NDArray
 
 from tradewind.errors import InputError
-from tradewind.learn._binary import auc
 from tradewind.learn._text_grams import is_chinese, normalise, words
 from tradewind.learn.sentiment import Sentiment
+from tradewind.stats.binary import auc
 
 DATA = Path(os.environ.get("TRADEWIND_DATA", ROOT.parent / "shared" / "data"))
 FOLDS = 5

@@ -21,10 +21,10 @@ from _harness import ROOT, Harness, clock
 from numpy.typing import NDArray
 
 from tradewind.errors import InputError
-from tradewind.learn._binary import auc
 from tradewind.learn._btyd import BGNBD, GammaGamma, Histories
 from tradewind.learn._orderbook import OrderBook
 from tradewind.learn.lifetime import CANDIDATES, CustomerValue
+from tradewind.stats.binary import auc
 
 DATA = Path(os.environ.get("TRADEWIND_DATA", ROOT.parent / "shared" / "data"))
 EPOCH = date(1970, 1, 1)

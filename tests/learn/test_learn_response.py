@@ -18,10 +18,10 @@ from profile_kit import AS_OF, event, fill
 
 from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFitted, NotFound, SchemaError
-from tradewind.learn._binary import auc, interval, lift
 from tradewind.learn._contacts import half_over
 from tradewind.learn._linear import ODDS
 from tradewind.learn.response import FEATURES, Response, campaign_rows, centred_isotonic, training_rows
+from tradewind.stats.binary import auc, interval, lift
 
 DAY = timedelta(days=1)
 PEOPLE = [f"p{n}" for n in range(6)]

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tradewind.errors import InputError
-from tradewind.learn._binary import auc, interval
 from tradewind.learn.profiles import PROFILE, STAGES, profiles
+from tradewind.stats.binary import auc, interval
 from tradewind.types import Estimate
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 """How well a score or a probability tells 0 from 1: AUC, precision, recall, F1, log loss, calibration, with intervals.
 
-All arguments are [n]; outcomes are 0 or 1. Sources: E. DeLong, D. DeLong, D. Clarke-Pearson, Biometrics 44 (1988), in the fast form
-of X. Sun and W. Xu, IEEE Signal Processing Letters 21 (2014); A. Niculescu-Mizil and R. Caruana, ICML 2005 (reliability).
+All arguments are [n]; outcomes are 0 or 1; rows are independent (``stats/binary.py`` has weights, and intervals over customers with
+several rows). Sources: E. DeLong, D. DeLong, D. Clarke-Pearson, Biometrics 44 (1988), in the fast form of X. Sun and W. Xu, IEEE
+Signal Processing Letters 21 (2014); A. Niculescu-Mizil and R. Caruana, ICML 2005 (reliability).
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tradewind.errors import InputError
-from tradewind.stats import bootstrap
+from tradewind.stats import binary, bootstrap
 from tradewind.stats.experiment import proportion
 from tradewind.types import Estimate
 
 Values = NDArray[np.float64]
-BINS = 10
+BINS = binary.BINS
 
 
 def auc(outcome: ArrayLike, score: ArrayLike, *, name: str = "AUC", level: float = 0.95) -> Estimate:
@@ -55,10 +56,8 @@ def at_threshold(outcome: ArrayLike, score: ArrayLike, threshold: float, *, leve
 
 
 def log_loss(outcome: ArrayLike, chance: ArrayLike, *, seed: int = 0, level: float = 0.95) -> Estimate:
-    """Mean surprise in nats; chances are kept 1e-7 away from 0 and 1."""
-    y, p = _chances(outcome, chance)
-    p = np.clip(p, 1e-7, 1 - 1e-7)
-    return bootstrap.mean(-(y * np.log(p) + (1 - y) * np.log(1 - p)), name="log loss", seed=seed, level=level)
+    """Mean surprise in nats."""
+    return bootstrap.mean(binary.losses(*_chances(outcome, chance)), name="log loss", seed=seed, level=level)
 
 
 def reliability(outcome: ArrayLike, chance: ArrayLike, *, bins: int = BINS, level: float = 0.95) -> list[dict[str, float]]:
@@ -81,20 +80,16 @@ def calibration_error(
     """
     y, p = _chances(outcome, chance)
     rng, order = np.random.default_rng(seed), np.argsort(p, kind="stable")
-    y, p = y[order], p[order]
+    y, p, once = y[order], p[order], np.ones(len(y))
 
-    def error(outcomes: Values, chances: Values) -> float:
-        edges = np.linspace(0, len(outcomes), min(bins, len(outcomes)) + 1).astype(int)[:-1]
-        return float(np.abs(np.add.reduceat(outcomes - chances, edges)).sum() / len(outcomes))
+    def error(outcomes: Values, weight: Values) -> float:
+        return binary.calibration_error(outcomes, p, weight, bins=bins)
 
-    drawn = []
-    for _ in range(draws):
-        rows = np.sort(rng.integers(0, len(y), len(y)))
-        drawn.append(error(y[rows], p[rows]))
-    noise = np.mean([error((rng.random(len(p)) < p).astype(np.float64), p) for _ in range(draws)])
+    drawn = [error(y, np.bincount(rng.integers(0, len(y), len(y)), minlength=len(y)).astype(np.float64)) for _ in range(draws)]
+    noise = np.mean([error((rng.random(len(p)) < p).astype(np.float64), once) for _ in range(draws)])
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     note = f"right chances would show {noise:.4f} at this sample size"
-    return Estimate("calibration error", error(y, p), float(low), float(high), level, len(y), note=note)
+    return Estimate("calibration error", error(y, once), float(low), float(high), level, len(y), note=note)
 
 
 def _ranks(values: Values) -> Values:

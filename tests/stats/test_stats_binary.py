@@ -11,8 +11,8 @@ from sklearn.metrics import log_loss as reference_loss
 from sklearn.metrics import roc_auc_score
 
 from tradewind.errors import InputError
-from tradewind.learn._binary import auc
-from tradewind.learn._ranker_metrics import calibration_error, gain, grouped_auc, judged, log_loss, normalised_entropy, reliability
+from tradewind.stats.binary import auc, calibration_error, gain, grouped_auc, judged, log_loss, normalised_entropy
+from tradewind.stats.classification import reliability
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -53,7 +53,7 @@ def test_calibration_error_is_the_gap_of_bins_of_equal_mass() -> None:
     assert calibration_error(y, p, once) == pytest.approx(0.0, abs=1e-9)
     assert calibration_error(y, p - 0.03, once) == pytest.approx(0.03)
     assert calibration_error(y, np.where(np.arange(1000) < 500, p + 0.04, p - 0.04), once) == pytest.approx(0.04)  # signs do not cancel
-    assert [round(row["predicted"] - row["observed"], 9) for row in reliability(y, p)] == [0.0] * 10
+    assert [round(row["said"] - row["was"], 9) for row in reliability(y, p)] == [0.0] * 10
 
 
 def test_intervals_hold_the_value_and_better_is_better() -> None:
