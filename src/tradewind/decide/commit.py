@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,11 @@ _FOLDER = "plans"
 
 
 class Short(StateError):
-    """The budget or the stock has less left than a plan takes."""
+    """The budget or the stock has less left than a plan takes; ``why`` is the key of ``assemble.OVER`` for it."""
+
+    def __init__(self, text: str, why: int) -> None:
+        super().__init__(text)
+        self.why = why
 
 
 def message_id(decision_id: str, channel: str, *, step: int = 1) -> str:
@@ -39,10 +43,11 @@ def message_id(decision_id: str, channel: str, *, step: int = 1) -> str:
     return digest("message", decision_id, step, channel)
 
 
-def commit(plan: Plan, home: Home, now: datetime, *, also: Callable[[Connection], None] | None = None) -> bool:
+def commit(plan: Plan, home: Home, now: datetime, *, also: Callable[[Connection], None] | None = None, held: bool = False) -> bool:
     """Write the plan's files, then commit plan, budget, reservations and outbox rows ("planned") together.
 
-    ``also`` writes what shall be true if and only if the plan is, in the same transaction (which campaign made it).
+    ``also`` writes what shall be true if and only if the plan is, in the same transaction (which campaign made it). ``held``: its
+    decisions hold what they need already (:func:`hold`).
 
     Committing the same plan again changes nothing and returns False. A crash before the transaction leaves at most files
     that nobody reads, and that the next commit of the same plan writes again.
@@ -81,8 +86,9 @@ def commit(plan: Plan, home: Home, now: datetime, *, also: Callable[[Connection]
     with home.ledger.write() as conn:
         if not books.insert_new(conn, books.plans, [row]):
             return False
-        _hold(conn, plan)
-        _promise(conn, plan, now=at)
+        if not held:
+            needed = plan.table.filter(pc.or_(pc.greater(plan.table["reserved"], 0), _acts(plan)))
+            hold(conn, needed.select(list(HELD)).to_pylist(), plan.meta, now=at)
         books.insert_new(conn, books.outbox, list(_messages(plan, at)))
         if also is not None:
             also(conn)
@@ -133,15 +139,31 @@ def _table_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _hold(conn: Connection, plan: Plan) -> None:
-    """Take the reservations out of the budget; one conditional update decides, whoever else writes at the same time."""
-    name, currency = str(plan.meta["budget_id"]), str(plan.meta["currency"])
-    rows = plan.table.filter(pc.greater(plan.table["reserved"], 0)).select(["decision_id", "reserved"]).to_pylist()
+HELD = ("decision_id", "variant", "action", "offer", "item", "channel", "send_at", "reserved")  # columns of a plan that say what it holds
+
+
+def hold(conn: Connection, rows: Sequence[Mapping[str, Any]], meta: Mapping[str, Any], *, now: int) -> None:
+    """Hold money and pieces for decisions (the columns ``HELD``) of a plan with ``meta``, inside the caller's transaction.
+
+    Conditional updates decide, whoever else writes at the same time. ``now`` in microseconds.
+
+    Raises
+    ------
+    Short
+        The budget or the stock has less left than they take; the caller rolls back.
+    StateError
+        Other plans hold the budget in another currency, or a decision was committed before.
+    """
+    _hold(conn, [row for row in rows if row["reserved"] > 0], meta)
+    _promise(conn, [row for row in rows if row["variant"] == "treat" and row["action"] != NOTHING], meta, now=now)
+
+
+def _hold(conn: Connection, rows: Sequence[Mapping[str, Any]], meta: Mapping[str, Any]) -> None:
+    """Take the reservations out of the budget."""
+    name, currency = str(meta["budget_id"]), str(meta["currency"])
     total = sum(row["reserved"] for row in rows)
-    assert total <= plan.meta["budget"]
-    books.insert_new(
-        conn, books.budgets, [{"budget": name, "currency": currency, "amount": plan.meta["budget"], "reserved": 0, "spent": 0}]
-    )
+    assert total <= meta["budget"]
+    books.insert_new(conn, books.budgets, [{"budget": name, "currency": currency, "amount": meta["budget"], "reserved": 0, "spent": 0}])
     table = books.budgets
     fits = table.c.reserved + table.c.spent + total <= table.c.amount
     taken = conn.execute(
@@ -152,23 +174,22 @@ def _hold(conn: Connection, plan: Plan) -> None:
         if held["currency"] != currency:
             raise StateError(f'Budget "{name}" is in {held["currency"]}, the plan in {currency}. Decide with another budget_id.')
         left = held["amount"] - held["reserved"] - held["spent"]
-        raise Short(
-            f'Budget "{name}" has {left} of {held["amount"]} minor units left; the plan reserves {total}. Decide again with that budget.'
-        )
+        text = f'Budget "{name}" has {left} of {held["amount"]} minor units left; the plan reserves {total}. Decide again with that budget.'
+        raise Short(text, 1)
     held_now = [{"decision_id": row["decision_id"], "budget": name, "amount": row["reserved"], "state": "held", "spent": 0} for row in rows]
     if books.insert_new(conn, books.reservations, held_now) != len(rows):
         raise StateError(
-            f"A decision of plan {plan.plan_id} was committed before, in another plan. Give a live decision its own request_id."
+            f"A decision of plan {meta['plan_id']} was committed before, in another plan. Give a live decision its own request_id."
         )
 
 
-def _promise(conn: Connection, plan: Plan, *, now: int) -> None:
-    """Promise what the plan hands out, until its window is over; never more is promised than the plan saw."""
+def _promise(conn: Connection, rows: Sequence[Mapping[str, Any]], meta: Mapping[str, Any], *, now: int) -> None:
+    """Promise what decisions hand out, until their window is over; never more is promised than the plan saw."""
     table, promises = books.stock, books.promises
     over = _gone(conn, promises.c.until <= now)
-    left: dict[str, int] = plan.meta.get("stock", {})
+    left: dict[str, int] = meta.get("stock", {})
     wanted: dict[str, dict[str, int]] = {}
-    for row in chosen(plan).select(["decision_id", "offer", "item", "channel", "send_at", "reserved"]).to_pylist():
+    for row in rows:
         for thing, amount in claims(row, left):
             wanted.setdefault(thing, {})[row["decision_id"]] = amount
     books.insert_new(conn, books.stock, [{"thing": thing, "reserved": 0} for thing in sorted(wanted)])
@@ -180,13 +201,12 @@ def _promise(conn: Connection, plan: Plan, *, now: int) -> None:
             held = conn.execute(select(table.c.reserved).where(table.c.thing == thing)).scalar_one() - over[thing]
             raise Short(
                 f"{thing}: {left[thing]} pieces are there, {held} of them promised; the plan promises {more} more. "
-                "Decide again with the stock that is free."
+                "Decide again with the stock that is free.",
+                2 if thing.startswith(("item:", "offer:")) else 3,
             )
-    until = micros(utc(plan.meta["as_of"]) + timedelta(days=float(plan.meta["window_days"])))
-    rows = [
-        {"decision_id": decision, "thing": thing, "until": until} for thing, decisions in sorted(wanted.items()) for decision in decisions
-    ]
-    books.insert_new(conn, promises, rows)
+    until = micros(utc(meta["as_of"]) + timedelta(days=float(meta["window_days"])))
+    pairs = [(thing, decision) for thing, decisions in sorted(wanted.items()) for decision in decisions]
+    books.insert_new(conn, promises, [{"decision_id": decision, "thing": thing, "until": until} for thing, decision in pairs])
 
 
 def _gone(conn: Connection, which: ColumnElement[bool]) -> Counter[str]:
@@ -223,7 +243,11 @@ def promised(home: Home, *, at: datetime, before: datetime | None = None) -> dic
 
 def chosen(plan: Plan) -> pa.Table:
     """The rows that really do something: treated, and not "nothing"."""
-    return plan.table.filter(pc.and_(pc.equal(plan.table["variant"], "treat"), pc.not_equal(plan.table["action"], NOTHING)))
+    return plan.table.filter(_acts(plan))
+
+
+def _acts(plan: Plan) -> pa.ChunkedArray:
+    return pc.and_(pc.equal(plan.table["variant"], "treat"), pc.not_equal(plan.table["action"], NOTHING))
 
 
 def _messages(plan: Plan, now: int) -> Iterator[dict[str, Any]]:

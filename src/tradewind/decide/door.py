@@ -92,6 +92,24 @@ class Door:
         InputError
             A visit without a moment, or a context that does not fit the profile.
         """
+        found = self.draw(customer, context=context, channels=channels, visit=visit, now=now)
+        if visit is None or now is None:
+            return found
+        kept = commit(self._home, [found], now).row(customer)
+        if self._pace is not None:
+            self._pace = pacing.paid(self._pace, min(float(kept["reserved"]), self._pace.left))
+        return found if kept["mode"] == found.row["mode"] else found.kept(kept)
+
+    def draw(
+        self,
+        customer: str,
+        *,
+        context: Mapping[str, Any] | None = None,
+        channels: Collection[str] | None = None,
+        visit: str | None = None,
+        now: datetime | None = None,
+    ) -> Decision:
+        """As :meth:`decide`, but nothing is held: for who commits many together (a service)."""
         if customer not in self._rows:
             hint = did_you_mean(customer, self._rows) if len(self._rows) < _MANY else ""
             raise NotFound(f'The plan has no customer "{customer}".{hint} Decide a plan that includes the customer first.')
@@ -105,7 +123,7 @@ class Door:
             off = not personal(conn, customer)
             if channels is None:
                 channels = [name for name in self._channels.get(customer, []) if self._consents.allowed(conn, customer, name)[0]]
-        found = self._live.decide(
+        return self._live.decide(
             profile,
             channels=channels,
             shortlist=() if self._listed is None else self._listed.slice(start, size),
@@ -114,12 +132,6 @@ class Door:
             price=None if self._pace is None else self._pace.price,
             impersonal=off,
         )
-        if visit is None or now is None:
-            return found
-        kept = commit(self._home, [found], now).row(customer)
-        if self._pace is not None:
-            self._pace = pacing.paid(self._pace, min(float(kept["reserved"]), self._pace.left))
-        return found if kept["mode"] == found.row["mode"] else found.kept(kept)
 
 
 def _runs(names: pa.ChunkedArray) -> dict[str, tuple[int, int]]:

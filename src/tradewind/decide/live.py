@@ -290,18 +290,29 @@ def gather(decisions: Sequence[Decision]) -> Plan:
     """
     if not decisions:
         raise InputError("gather: there is no decision.")
-    ordered = sorted(decisions, key=lambda one: (one.customer, one.decision_id))
-    ids = [one.decision_id for one in ordered]
+    if len({one.meta["live_of"] for one in decisions}) > 1:
+        raise InputError("gather: the decisions belong to different plans. Gather those of one plan at a time.")
+    stock = {name: left for one in decisions for name, left in one.meta["stock"].items()}
+    features = pa.concat_tables([one.features for one in decisions])
+    return bound([one.row for one in decisions], features, {**decisions[0].meta, "stock": stock})
+
+
+def bound(rows: Sequence[Mapping[str, Any]], features: pa.Table, meta: Mapping[str, Any]) -> Plan:
+    """Rows of live decisions of one plan and their features, in one order, as a plan: what :func:`gather` does with decisions.
+
+    Raises
+    ------
+    InputError
+        Two are the same.
+    """
+    order = sorted(range(len(rows)), key=lambda at: (rows[at]["customer"], rows[at]["decision_id"]))
+    ids = [str(rows[at]["decision_id"]) for at in order]
     if len(set(ids)) != len(ids):
         raise InputError("gather: a decision is there twice. Give every occasion a request_id of its own.")
-    if len({one.meta["live_of"] for one in ordered}) > 1:
-        raise InputError("gather: the decisions belong to different plans. Gather those of one plan at a time.")
     plan_id = digest("live", *ids)
-    table = pa.Table.from_pylist([{**one.row, "plan_id": plan_id} for one in ordered], schema=PLAN)
-    newest = max(one.row["at"] for one in ordered)
-    stock = {name: left for one in ordered for name, left in one.meta["stock"].items()}
-    meta = {**ordered[0].meta, "plan_id": plan_id, "as_of": newest.isoformat(), "stock": stock}
-    return Plan(table, meta, pa.concat_tables([one.features for one in ordered]))
+    table = pa.Table.from_pylist([{**rows[at], "plan_id": plan_id} for at in order], schema=PLAN)
+    newest = max(row["at"] for row in rows)
+    return Plan(table, {**meta, "plan_id": plan_id, "as_of": newest.isoformat()}, features.take(pa.array(order)))
 
 
 def commit(home: Home, decisions: Sequence[Decision], now: datetime) -> Plan:
