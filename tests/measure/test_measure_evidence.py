@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import duckdb
@@ -14,8 +15,10 @@ import pytest
 from sqlalchemy import func, select
 
 from tradewind import schema
-from tradewind.decide.fairness import FILE, UNKNOWN, Rule, Unfair, gate, groups, read_rules, shares
+from tradewind.decide.fairness import FILE, UNKNOWN, Rule, Unfair, Watch, gate, groups, read_rules, shares
 from tradewind.decide.plan import Plan
+from tradewind.deliver.channels.outbox import Outbox
+from tradewind.deliver.deliver import deliver
 from tradewind.engine import ledger as books
 from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFound
@@ -201,6 +204,37 @@ def test_the_gate_blocks_what_is_shown_to_be_unfair_and_nothing_else(home: Home,
         assert "b: 0.60 times the others' exposure" in report.sections[0].text[1]
     finally:
         rules.unlink()
+
+
+def test_rules_that_are_newer_than_a_plan_hold_its_messages_back(tmp_path: Path, plan: Plan) -> None:
+    def row(number: int, plan_id: str) -> dict[str, object]:
+        told = {"message_id": f"{plan_id}-{number}", "decision_id": f"d{number}", "plan_id": plan_id, "customer": name(number)}
+        return told | {"channel": "email", "state": "ready", "send_at": 0, "next_at": 0, "updated_at": 0, "attempts": 0, "fence": 0}
+
+    with Home.open(tmp_path / "shop") as shop:
+        genders = ['{"gender": "a"}', '{"gender": "b"}'] * (N // 2)
+        load(shop, "customers", pa.table({"customer": [name(number) for number in range(N)], "attributes": genders}))
+        (shop.root / "plans").mkdir()
+        for plan_id, found in (("p1", plan), ("p2", plan_of(gap=1.0))):
+            (shop.root / "plans" / plan_id).write_bytes(data := found.to_bytes())
+            about = {"path": f"plans/{plan_id}", "sha256": sha256(data).hexdigest(), "meta": json.dumps({**found.meta, "plan_id": plan_id})}
+            with shop.ledger.write() as connection:
+                books.insert_new(connection, books.plans, [{"plan_id": plan_id, "created_at": 0, "as_of": 0, **about}])
+                books.insert_new(connection, books.outbox, [row(number, plan_id) for number in range(3)])
+        rules = shop.root / FILE
+        rules.write_text('[[rule]]\ncolumn = "gender"\nratio = 0.8\n')
+        watch = Watch(shop)
+        assert "0.60 times" in watch.why("p1")
+        assert watch.why("p2") == ""
+        assert "0.60 times" in watch.why(Plan(plan.table.slice(0, 1), {**plan.meta, "plan_id": "visit", "live_of": "p1"}))
+        assert deliver(shop, channels=Outbox(), now=lambda: START).reasons["deferred: unfair"] == 3
+        with shop.ledger.read() as connection:
+            rows = connection.execute(select(books.outbox.c.plan_id, books.outbox.c.state)).all()
+        assert {state for plan_id, state in rows if plan_id == "p1"} == {"ready"}
+        assert "ready" not in {state for plan_id, state in rows if plan_id == "p2"}  # judged; they have no text
+        rules.unlink()
+        assert watch.why("p1") == ""
+        assert "deferred: unfair" not in deliver(shop, channels=Outbox(), now=lambda: START).reasons
 
 
 def test_rules_are_checked_when_they_are_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +113,37 @@ def gate(home: Home, plan: Plan) -> None:
             f"Plan {plan.plan_id[:12]} breaks the shop's rules of fairness and was stopped: {'; '.join(faults)}. Set a floor of exposure "
             f"in the limits (docs/decide.md), change offers, consents or channels, or change {FILE}."
         )
+
+
+@dataclass
+class Watch:
+    """The gate for those who ask at every decision or message: a plan is judged anew only when ``fairness.toml`` was written anew."""
+
+    home: Home
+    _seen: dict[str, tuple[int, str]] = field(default_factory=dict)  # plan -> (moment of the file, why it is stopped)
+
+    def why(self, plan: Plan | str) -> str:
+        """Why a plan (or the committed one of that id) is stopped; empty when it is not. A live decision goes by its plan.
+
+        Raises
+        ------
+        InputError
+            The rules cannot be read (:func:`read_rules`).
+        """
+        from tradewind.decide.commit import load
+
+        path = self.home.root / FILE
+        if not path.exists():
+            return ""
+        name, written = plan if isinstance(plan, str) else plan.plan_id, path.stat().st_mtime_ns
+        if (seen := self._seen.get(name)) is None or seen[0] != written:
+            found = load(self.home, name) if isinstance(plan, str) else plan
+            try:
+                gate(self.home, load(self.home, found.meta["live_of"]) if "live_of" in found.meta else found)
+                self._seen[name] = (written, "")
+            except Unfair as error:
+                self._seen[name] = (written, str(error))
+        return self._seen[name][1]
 
 
 def _faults(home: Home, plan: Plan, rule: Rule) -> Iterator[str]:

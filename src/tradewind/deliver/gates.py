@@ -8,7 +8,7 @@ drew complaints; it runs again when an operator says so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, func, select, update
 
 from tradewind import schema
+from tradewind.decide.fairness import FILE, Watch
 from tradewind.deliver.rules import SECOND, Rate, Rules
 from tradewind.engine import audit
 from tradewind.engine.books_channels import feedback
 from tradewind.engine.books_deliver import gates, tallies
-from tradewind.engine.ledger import insert_new
+from tradewind.engine.ledger import insert_new, outbox
 from tradewind.errors import unknown
 from tradewind.types import from_micros, micros
 
@@ -99,6 +100,18 @@ def note(conn: Connection, provider: str, news: tuple[bool, int], *, clean: bool
 def rate_of(rules: Rules, provider: str, channel: str) -> Rate | None:
     """The rate that holds for a provider: its own, else its channel's."""
     return rules.rates.get(provider) or rules.rates.get(channel)
+
+
+def unfair(home: Home, channels: Collection[str], *, plan_id: str | None) -> dict[str, int]:
+    """Messages that are ready but held, by their plan, which ``fairness.toml`` stops: the rules may be newer than the plan."""
+    if not (home.root / FILE).exists():
+        return {}
+    query = select(outbox.c.plan_id, func.count()).where(outbox.c.state == "ready", outbox.c.channel.in_(sorted(channels)))
+    query = query if plan_id is None else query.where(outbox.c.plan_id == plan_id)
+    with home.ledger.read() as conn:
+        found = conn.execute(query.group_by(outbox.c.plan_id)).all()
+    watch = Watch(home)
+    return {name: int(number) for name, number in found if watch.why(name)}
 
 
 # -- reputation and the operator --------------------------------------------------------------------------------------

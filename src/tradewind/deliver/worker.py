@@ -85,6 +85,7 @@ class Worker:
     _looked: dict[str, int] = field(default_factory=dict)
     _clean: bool = True
     _ended: list[str] = field(default_factory=list)
+    _unfair: list[str] = field(default_factory=list)
 
     def run(self) -> Tally:
         """Work until nothing is due, the limit is reached, or a fault ends it; what is known is written in any case.
@@ -101,6 +102,10 @@ class Worker:
             self._recover(alone=certain)
             self.step("recovered")
             self._total = self._waiting() if self.progress else 0
+            if unfair := gates.unfair(self.home, self.channels, plan_id=self.plan_id):
+                self._unfair, held = list(unfair), sum(unfair.values())
+                self.tally.counts["deferred"] += held
+                self.tally.reasons["deferred: unfair"] += held
             try:
                 for name, channel in sorted(self.channels.items()):
                     self._drain(name, Sender(channel, self.rules, self.now))
@@ -168,8 +173,11 @@ class Worker:
             self._looked[name] = self.tally.asked + LOOK
             gates.guard(self.home, name, rules=self.rules, now=now)
         until = now + int(self.rules.lease_seconds * SECOND)
+        where = due(plan_id=self.plan_id, channel=name, now=now)
+        if self._unfair:
+            where = and_(where, c.plan_id.not_in(self._unfair))
         with self.home.ledger.write() as conn:
-            return claim(conn, due(plan_id=self.plan_id, channel=name, now=now), owner=self.owner, now=now, until=until, limit=room)
+            return claim(conn, where, owner=self.owner, now=now, until=until, limit=room)
 
     def _mark(self, rows: Sequence[Row], before: Sequence[Outcome], *, sender: Sender, until: int) -> tuple[list[checks.Case], gates.Pass]:
         """In one transaction, settle the group before and mark what may go of this one, as far as the provider's gate is open."""
