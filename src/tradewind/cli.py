@@ -15,6 +15,7 @@ from typing import NoReturn
 import typer
 
 from tradewind.commands import (
+    access,
     audit,
     campaign,
     collect,
@@ -76,6 +77,7 @@ for command in (
     privacy.restore,
     audit.audit,
     serve.serve,
+    serve.openapi,
     start.run,
     start.demo,
     start.doctor,
@@ -84,6 +86,8 @@ for command in (
 app.command("map")(collect.draft)
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(consent.app, name="consent")
+app.add_typer(access.keys, name="keys")
+app.add_typer(access.people, name="people")
 app.add_typer(outbox.app, name="outbox")
 
 

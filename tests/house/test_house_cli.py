@@ -16,6 +16,9 @@ SURFACE = {
     "campaign": set(),  # a group: plan, approve, apply, pause, resume, finish, tick, list, show, history
     "consent": set(),  # a group: show, grant, withdraw, request, link
     "outbox": set(),  # a group: list, show, replay, resolve, cancel, stop, resume, gates
+    "keys": set(),  # a group: add, list, revoke
+    "people": set(),  # a group: add, list, remove
+    "openapi": {"--out"},
     "audit": {"--shop", "--verify", "--expect", "--prices", "--subject", "--action", "--limit", "--as-of", "--json"},
     "serve": {"--public", "--shop", "--base", "--host", "--port", "--keep-ip"},
     "collect": {"--shop", "--mapping", "--json"},

@@ -6,11 +6,18 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from tradewind.engine import books_campaigns, books_channels, books_deliver, books_people, books_vault  # noqa: F401  their tables join the metadata
+from tradewind.engine import (  # noqa: F401  their tables join the metadata
+    books_access,
+    books_campaigns,
+    books_channels,
+    books_deliver,
+    books_people,
+    books_vault,
+)
 from tradewind.engine.ledger import metadata
 from tradewind.errors import StateError
 
-HEAD = "0009"  # the newest file in migrations/versions; a test compares
+HEAD = "0010"  # the newest file in migrations/versions; a test compares
 SCRIPTS = Path(__file__).parent / "migrations"
 _KEY = 0x7261_6465  # of the PostgreSQL lock that lets one process migrate
 
