@@ -5,6 +5,9 @@ reviews, recommended or not by the text alone, five folds (AUC). Both beside sci
 regression on the same folds. Then calibration, what the band leaves undecided, and reviews scored a second by one core.
 
     python bench/text.py [--quick] [--path FILE]    # FILE: CSV (or a zip of one) with columns review and label (1 praise, 0 blame)
+    python bench/text.py --nets cnn|lstm|transformer|all [--folds N]  # nets beside the linear judge, on the first N of the five folds
+    python bench/text.py --products [--path FILE]   # near-duplicate titles, attributes and categories of catalogues (CSV with a title)
+    python bench/text.py --images                   # near-duplicate pictures and colours, on drawn pictures
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from numpy.typing import NDArray
 from tradewind.errors import InputError
 from tradewind.learn._text_grams import is_chinese, normalise, words
 from tradewind.learn.sentiment import Sentiment
+from tradewind.learn.text_net import CELLS, TextNet
 from tradewind.stats.binary import auc
 
 DATA = Path(os.environ.get("TRADEWIND_DATA", ROOT.parent / "shared" / "data"))
@@ -74,6 +78,35 @@ def judged(bench: Harness, name: str, texts: Sequence[str], y: Labels, *, target
     bench.figure(f"{name}_accuracy_where_decided", float(((praise > 0.5) == (y == 1))[sure].mean()))
 
 
+def nets(bench: Harness, name: str, texts: Sequence[str], y: Labels, *, targets: dict[str, tuple[str, float]]) -> None:
+    """The first folds of the five: nets and the linear judge, each learning from the same four fifths."""
+    fold = np.random.default_rng(0).permutation(len(y)) % FOLDS
+    asked = CELLS if bench.arguments.nets == "all" else (bench.arguments.nets,)
+    judged_folds = range(bench.arguments.folds)
+    test_of = {each: np.flatnonzero(fold == each) for each in judged_folds}
+    bench.figure(f"{name}_folds_judged", len(judged_folds))
+    bench.figure(f"{name}_texts_judged", sum(map(len, test_of.values())))
+    for kind in ("linear", *asked):
+        praise, fit_cpu, scored_cpu = np.empty(len(y)), 0.0, 0.0
+        for each, test in test_of.items():
+            train = np.flatnonzero(fold != each)
+            model = Sentiment() if kind == "linear" else TextNet(cell=kind)
+            with clock() as taken:
+                model.fit([texts[i] for i in train], y[train] == 1)
+            fit_cpu += taken["cpu"]
+            with clock() as taken:
+                praise[test] = model.predict([texts[i] for i in test]).praise
+            scored_cpu += taken["cpu"]
+            if isinstance(model, TextNet):
+                print(f"  {kind}: best after {model.trained} epochs, held-out loss {', '.join(f'{loss:.4f}' for loss in model.curve)}")
+        some = np.concatenate(list(test_of.values()))
+        right = float(((praise[some] > 0.5) == (y[some] == 1)).mean())
+        bench.figure(f"{name}_{kind}_accuracy", right, target=targets.get(kind))
+        bench.figure(f"{name}_{kind}_auc", auc(y[some].astype(float), praise[some]))
+        bench.figure(f"{name}_{kind}_fit_cpu_s_a_fold", fit_cpu / len(judged_folds))
+        bench.figure(f"{name}_{kind}_scored_a_second_a_core", len(some) / scored_cpu)
+
+
 def _plain(train: list[str], y: Labels, test: list[str]) -> NDArray[np.float64]:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -94,10 +127,20 @@ def speed(bench: Harness, texts: Sequence[str], y: Labels) -> None:
 
 
 def main() -> None:
-    bench = Harness("text", __doc__)
+    extra = {
+        "--nets": {"choices": (*CELLS, "all"), "help": "judge these nets beside the linear judge"},
+        "--folds": {"type": int, "default": 1, "choices": range(1, FOLDS + 1), "help": "with --nets: how many of the five folds"},
+    }
+    bench = Harness("text", __doc__, extra=extra)
+    sentiment(bench)
+
+
+def sentiment(bench: Harness) -> None:
+    """The linear judge in five folds, or with ``--nets`` nets beside it."""
+    judge = nets if bench.arguments.nets else judged
     if bench.arguments.path:
         texts, y = labelled(bench.arguments.path, "review", "label")
-        judged(bench, "own", texts, y, targets={})
+        judge(bench, "own", texts, y, targets={})
         speed(bench, texts, y)
         bench.finish()
         return
@@ -110,10 +153,11 @@ def main() -> None:
     if bench.quick:
         some = np.random.default_rng(1).permutation(len(y))[:6_000]
         texts, y = [texts[i] for i in some], y[some]
-    judged(bench, "chinese", texts, y, targets={"accuracy": (">=", 0.939)})
-    speed(bench, texts, y)
+    judge(bench, "chinese", texts, y, targets={} if bench.arguments.nets else {"accuracy": (">=", 0.939)})
+    if not bench.arguments.nets:
+        speed(bench, texts, y)
     texts, y = labelled(english, "Review Text", "Recommended IND")
-    judged(bench, "english", texts[: 4_000 if bench.quick else None], y[: 4_000 if bench.quick else None], targets={})
+    judge(bench, "english", texts[: 4_000 if bench.quick else None], y[: 4_000 if bench.quick else None], targets={})
     bench.finish()
 
 

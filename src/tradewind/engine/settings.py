@@ -31,12 +31,15 @@ class Settings:
     margin: float | None = None  # assumed share of the price, 0 to 1, where items have no cost
     url: str | None = None  # of the shop's site, https://...: what links in messages lead to
     simulated: bool = False  # its customers are not people; every report says so
+    text_model: str = "builtin"  # who judges reviews: learn/text_encoded.py names the slots
+    image_model: str = "builtin"  # who looks at pictures: "builtin" or "directory:PATH"
+    images: str | None = None  # folder with a picture per item, from the shop's folder on; the catalogue may name files itself
     chat: models.ChatModel | None = None  # what the writer "chat" asks
     local: models.LocalModel | None = None  # what the writer "local" loads
 
     def checked(self) -> Settings:
         """Return itself when every value is allowed; raises InputError that names the value and what is allowed."""
-        for key in ("name", "salt", "zone"):
+        for key in ("name", "salt", "zone", "text_model", "image_model", *(("images",) if self.images is not None else ())):
             value = getattr(self, key)
             if not isinstance(value, str) or not value:
                 raise InputError(f'Setting "{key}" must be a text that is not empty; got {value!r}.')

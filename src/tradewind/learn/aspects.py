@@ -17,8 +17,8 @@ from itertools import pairwise
 from typing import Any
 
 from tradewind.errors import InputError
+from tradewind.learn._text_classifier import TextClassifier
 from tradewind.learn._text_grams import HAN
-from tradewind.learn.sentiment import Sentiment
 
 __all__ = ["Mention", "mentions", "mentions_of"]
 
@@ -84,12 +84,12 @@ def _built(data: Mapping[str, Any]) -> _Lexicon:
     )  # fmt: skip
 
 
-def mentions(text: str, *, model: Sentiment | None = None) -> list[Mention]:
+def mentions(text: str, *, model: TextClassifier | None = None) -> list[Mention]:
     """The aspects of one review in order of place, each at most once per clause. ``model`` decides what the lexicon cannot."""
     return mentions_of([text], model=model)[0]
 
 
-def mentions_of(texts: Sequence[str], *, model: Sentiment | None = None) -> list[list[Mention]]:
+def mentions_of(texts: Sequence[str], *, model: TextClassifier | None = None) -> list[list[Mention]]:
     """:func:`mentions` of many reviews; the model is asked once for all that the lexicon leaves open."""
     found: list[list[Mention]] = []
     left: list[tuple[int, int]] = []  # (review, mention) that are open

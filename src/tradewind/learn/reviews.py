@@ -20,10 +20,11 @@ import pyarrow.compute as pc
 
 from tradewind.errors import InputError
 from tradewind.learn import _store
+from tradewind.learn._text_classifier import TextClassifier
 from tradewind.learn._text_grams import normalise, words
 from tradewind.learn.aspects import Mention, mentions_of
 from tradewind.learn.registry import active, learned, publish, retire
-from tradewind.learn.sentiment import Sentiment
+from tradewind.learn.text_encoded import BUILTIN, stored_classifier, text_classifier
 from tradewind.schema import Kind
 from tradewind.stats.experiment import proportion
 from tradewind.types import Estimate, Section
@@ -56,7 +57,7 @@ class Reviews:
 
     reviews: tuple[Review, ...]
     as_of: datetime
-    model: Sentiment | None
+    model: TextClassifier | None
 
     def counts(self, items: Sequence[str] | None = None) -> dict[tuple[str, str], tuple[int, int]]:
         """Of each (item, aspect): how many reviews praise it, and how many praise or blame it; a review counts once."""
@@ -146,7 +147,7 @@ class Reviews:
         return sorted(found, key=lambda each: -each[3])
 
 
-def read(home: Home, *, as_of: datetime, model: Sentiment | None = None) -> Reviews:
+def read(home: Home, *, as_of: datetime, model: TextClassifier | None = None) -> Reviews:
     """Every review of an item with a text before ``as_of``; ``model`` judges clauses that the lexicon leaves open."""
     return _read(_told(home, as_of), as_of, model)
 
@@ -157,7 +158,7 @@ def _told(home: Home, as_of: datetime) -> pa.Table:
     return home.tables.to_arrow(told.select("id", "item", "at", "text", "rating")).sort_by([("at", "ascending"), ("id", "ascending")])
 
 
-def _read(told: pa.Table, as_of: datetime, model: Sentiment | None) -> Reviews:
+def _read(told: pa.Table, as_of: datetime, model: TextClassifier | None) -> Reviews:
     rows = told.filter(pc.is_valid(told["item"])).to_pylist()
     texts = list(dict.fromkeys(row["text"] for row in rows))
     known = {text: tuple(found) for text, found in zip(texts, mentions_of(texts, model=model), strict=True)}
@@ -172,10 +173,12 @@ def learn(home: Home, *, as_of: datetime, now: datetime, seed: int = 0) -> Secti
         retire(home, NAME)
         return Section(title, ("There are no reviews with a text.",))
     rated = told.filter(pc.is_valid(told["rating"]))
-    model: Sentiment | None = None
+    model: TextClassifier | None = None
+    slot = home.settings.text_model
+    judge = text_classifier(slot, seed=seed)
     try:
-        model = Sentiment(seed=seed).fit_stars(rated["text"].to_pylist(), rated["rating"].to_numpy())
-        by = "Sentiment learned from the shop's own stars."
+        model = judge.fit_stars(rated["text"].to_pylist(), rated["rating"].to_numpy())
+        by = f"Sentiment learned from the shop's own stars{'' if slot == BUILTIN else f' by {slot}'}."
     except InputError as error:
         by = f"Sentiment not learned ({error}); clauses are judged by the lexicon alone."
     found = _read(told, as_of, model)
@@ -208,7 +211,7 @@ def loaded(home: Home, *, as_of: datetime) -> Reviews:
     model = None
     if learned(home, NAME):
         version = active(home, NAME, before=as_of)
-        model = Sentiment.load(version.path) if version.card["sentiment"] else None
+        model = stored_classifier(version.path) if version.card["sentiment"] else None
     return read(home, as_of=as_of, model=model)
 
 
