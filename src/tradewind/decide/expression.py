@@ -14,7 +14,7 @@ import pyarrow as pa
 from tradewind.engine import expression
 from tradewind.engine import expression_values as values
 from tradewind.engine.expression import Language
-from tradewind.engine.expression_tree import Among, Compare, Kind, Test, Written, names, tests
+from tradewind.engine.expression_tree import Among, Compare, Kind, Test, Written, named, tests
 from tradewind.engine.expression_types import read
 from tradewind.engine.expression_values import Truth
 from tradewind.errors import InputError
@@ -76,13 +76,9 @@ class Part:
 def parts(text: str) -> list[Part]:
     """The comparisons of an expression that can be read, in order; each is an expression of its own."""
     return [
-        Part(text[test.start : test.end], _column_of(test), tuple(value for value in _written(test) if type(value) is float))
+        Part(text[test.start : test.end], named(test)[0].name, tuple(value for value in _written(test) if type(value) is float))
         for test in tests(expression.parse(text, LANGUAGE))
     ]
-
-
-def _column_of(test: Test) -> str:
-    return next(names(test.left)).name if isinstance(test, Compare | Among) else test.name.name
 
 
 def _written(test: Test) -> list[float | str | bool]:

@@ -51,9 +51,9 @@ class Token:
     at: int
 
 
-def parse(text: str, language: Language) -> Condition:
+def parse(text: str, language: Language, *, start: int = 0) -> Condition:
     """The tree of an expression whose columns are not known yet; raises InputError with a caret where it cannot be read."""
-    return _Parser(text, language).run()
+    return _Parser(text, language, start).run()
 
 
 def columns(text: str, language: Language) -> set[str]:
@@ -61,17 +61,17 @@ def columns(text: str, language: Language) -> set[str]:
     return {token.text for token in scan(text, language) if token.kind == "word" and token.text not in WORDS}
 
 
-def scan(text: str, language: Language) -> list[Token]:
+def scan(text: str, language: Language, *, start: int = 0) -> list[Token]:
     """The words of an expression, the last of kind "end"; raises InputError with a caret at what is no word."""
     if len(text) > LONGEST:
         raise InputError(f"{language.title}: it has {len(text):,} characters; at most {LONGEST:,} are read. Write several shorter ones.")
-    tokens, at = [], 0
+    tokens, at = [], start
     end = len(text.rstrip())
     while at < end:
         found = _TOKEN.match(text, at)
         if not found:
-            start = at + len(text[at:]) - len(text[at:].lstrip())
-            fail(language, text, start, _unreadable(text[start]))
+            odd = at + len(text[at:]) - len(text[at:].lstrip())
+            fail(language, text, odd, _unreadable(text[odd]))
         kind = str(found.lastgroup)
         tokens.append(Token(kind, found.group(kind), found.start(kind)))
         at = found.end()
@@ -98,9 +98,9 @@ def _unreadable(sign: str) -> str:
 class _Parser:
     """Recursive descent. A value and a condition may stand at the same place; who takes it says which one it needs."""
 
-    def __init__(self, text: str, language: Language) -> None:
+    def __init__(self, text: str, language: Language, start: int) -> None:
         self.text, self.language = text, language
-        self.tokens = scan(text, language)
+        self.tokens = scan(text, language, start=start)
         self.next = 0
         self.depth = 0
 

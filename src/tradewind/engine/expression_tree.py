@@ -116,6 +116,13 @@ def tests(tree: Condition) -> Iterator[Test]:
         yield tree
 
 
+def named(test: Test) -> list[Name]:
+    """The columns that a comparison looks at, in the order in which they are written."""
+    if isinstance(test, Compare):
+        return [*names(test.left), *names(test.right)]
+    return list(names(test.left)) if isinstance(test, Among) else [test.name]
+
+
 def names(value: Value) -> Iterator[Name]:
     """The columns of a value."""
     if isinstance(value, Operation):

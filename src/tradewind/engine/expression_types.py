@@ -14,15 +14,15 @@ _HOLDS = {"text": "texts", "flag": "true or false", "number": "numbers"}
 _KIND: dict[type, Kind] = {float: "number", str: "text", bool: "flag"}
 
 
-def read(text: str, kinds: Mapping[str, Kind], language: Language) -> node.Condition:
-    """The tree of an expression over columns of known kinds.
+def read(text: str, kinds: Mapping[str, Kind], language: Language, *, start: int = 0) -> node.Condition:
+    """The tree of the expression that begins at ``start`` of a text, over columns of known kinds.
 
     Raises
     ------
     InputError
         It cannot be read, names an unknown column, or compares what cannot be compared; a caret shows where.
     """
-    tree = parse(text, language)
+    tree = parse(text, language, start=start)
     _Types(text, kinds, language).condition(tree)
     return tree
 
