@@ -17,15 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "learn
 from risk_rule_kit import KINDS, Judge, Maker, rows
 
 TOGETHER = 100  # rules that share what they compute
-FIELDS = {
-    "orders": "number",
-    "amount": "number",
-    "age": "number",
-    "accounts": "number",
-    "country": "text",
-    "ship_to": "text",
-    "fresh": "flag",
-}
+NUMBERS = ("orders", "amount", "age", "accounts")
+FIELDS = {**dict.fromkeys(NUMBERS, "number"), "country": "text", "ship_to": "text", "fresh": "flag"}
 PLAIN = (  # ours and in SQL; pandas.eval takes neither texts with empty cells nor yes/no with empty cells, so its four are numbers only
     ("block if accounts >= {a} and age < {b}", "accounts >= {a} AND age < {b}"),
     ("review if amount > {c}00 and orders < {d}", "amount > {c}00 AND orders < {d}"),

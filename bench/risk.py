@@ -1,7 +1,8 @@
 """Risk: rules that two evaluators answer alike and fast; features, rings and models on a log with planted fraud.
 
-``--only rules``: random rules over random rows, by our evaluator for one row, by ours for columns, and by SQLite; rule-rows a second of
-fifty plain rules over a million rows, beside pandas.eval, DuckDB and the evaluator for one row, in the same run. Without ``--only``: everything.
+``--only rules``: random rules over random rows, by our evaluator for one row, by ours for columns, and by SQLite; rule-rows a
+second of fifty plain rules over a million rows, beside pandas.eval, DuckDB and the evaluator for one row, in the same run.
+Without ``--only``: everything.
 """
 
 from __future__ import annotations
