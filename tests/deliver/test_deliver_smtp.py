@@ -6,8 +6,10 @@ import asyncio
 import dataclasses
 import email
 import email.policy
+import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from pathlib import Path
@@ -16,11 +18,13 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from deliver_kit import KEY, START, Clock, message, people, queue, row, states
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tradewind.deliver import rules
+from tradewind.deliver.channels._dkim import Dkim
 from tradewind.deliver.channels.base import Uncertain
 from tradewind.deliver.channels.smtp import Server, Smtp
 from tradewind.deliver.deliver import channel, deliver
@@ -44,6 +48,11 @@ class Post:
         self.peers: set[Any] = set()
         self.rcpt: list[str] = []
         self.data: list[str] = []
+        self.extensions: list[str] = []
+
+    async def handle_EHLO(self, server: SMTP, session: Any, envelope: Any, hostname: str, responses: list[str]) -> list[str]:  # noqa: N802
+        session.host_name = hostname
+        return [responses[0], *(f"250-{name}" for name in self.extensions), *responses[1:]]
 
     async def handle_RCPT(self, server: SMTP, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
         self.peers.add(session.peer)
@@ -98,8 +107,9 @@ def start(post: Post) -> Iterator[Callable[..., int]]:
         controller.stop()
 
 
-@pytest.fixture
-def smtp(start: Callable[..., int]) -> Iterator[Smtp]:
+@pytest.fixture(params=["one by one", "pipelined"])
+def smtp(start: Callable[..., int], post: Post, request: pytest.FixtureRequest) -> Iterator[Smtp]:
+    post.extensions = ["PIPELINING"] if request.param == "pipelined" else []
     with Smtp(Server("127.0.0.1", start(), tls="none", timeout=5), sender="Harbour <news@harbour.example>", links=LINKS) as sender:
         yield sender
 
@@ -184,6 +194,59 @@ def test_a_connection_that_the_server_ended_is_replaced(smtp: Smtp, post: Post) 
     smtp._smtp.sock.close()
     assert send(smtp) == "accepted"
     assert len(post.taken) == 2
+
+
+LAX = {b"MAIL": b"250 ok", b"RCPT": b"550 nobody", b"DATA": b"354 go on", b".": b"554 no recipient"}
+
+
+def test_a_server_that_waits_for_a_text_without_a_recipient_gets_none() -> None:
+    """RFC 2920, 3.1: after DATA in one go, 354 may come although every recipient was refused."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        heard: list[bytes] = []
+
+        def serve() -> None:
+            peer, _ = listening.accept()
+            with peer, peer.makefile("rb") as lines:
+                peer.sendall(b"220 lax\r\n")
+                for line in lines:
+                    heard.append(line.rstrip())
+                    answer = b"250-lax\r\n250 PIPELINING" if line.startswith(b"ehlo") else LAX.get(line.rstrip()[:4], b"250 ok")
+                    peer.sendall(answer + b"\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        server = Server("127.0.0.1", listening.getsockname()[1], tls="none", timeout=5)
+        with Smtp(server, sender="news@harbour.example", links=LINKS) as smtp:
+            for _ in range(2):
+                with pytest.raises(Terminal, match="recipient"):
+                    send(smtp)
+        thread.join(5)
+    asked = [b"MAIL", b"RCPT", b"DATA", b".", b"rset"]
+    assert [line[:4] for line in heard[1:]] == [*asked, *asked, b"quit"]
+
+
+@pytest.mark.parametrize("extension", ["PIPELINING", "X-NONE"])
+def test_what_is_built_ahead_is_what_is_sent(start: Callable[..., int], post: Post, extension: str) -> None:
+    post.extensions = [extension]
+    key = ed25519.Ed25519PrivateKey.generate()
+    server = Server("127.0.0.1", start(), tls="none", timeout=5)
+    first, second, third = (message("ann", step=step) for step in "123")
+    with Smtp(server, sender="news@harbour.example", links=LINKS, dkim=Dkim("harbour.example", "s1", key)) as smtp:
+        smtp.ahead(second, address=ADDRESS, at=START)
+        send(smtp, first)
+        smtp.ahead(third, address="bob@mail.example", at=START)
+        send(smtp, second)
+        smtp.ahead(first, address="a@b@c", at=START)
+        send(smtp, third)  # to another address than was foreseen: built anew
+        with pytest.raises(Terminal):
+            send(smtp, first, address="a@b@c")
+    alone = list(post.raw)
+    assert [mail["Subject"] for mail in post.taken] == ["Hello 1", "Hello 2", "Hello 3"]
+    assert post.recipients == [ADDRESS] * 3
+    with Smtp(server, sender="news@harbour.example", links=LINKS, dkim=Dkim("harbour.example", "s1", key)) as smtp:
+        for item in (first, second, third):
+            send(smtp, item)
+    assert post.raw[3:] == alone, "the same bytes, whoever built them"
 
 
 def test_nobody_listens() -> None:

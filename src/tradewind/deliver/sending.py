@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import zip_longest
 from typing import Protocol, runtime_checkable
 
 from tradewind.deliver.channels.base import Channel, Uncertain
@@ -62,13 +63,15 @@ class Sender:
         outcomes: list[Outcome] = []
         fault: BaseException | None = None
         before = self.misses, self.heard
-        for case in cases:
+        for case, following in zip_longest(cases, cases[1:]):
             now = self.now()
             if fault is not None or self.broken or micros(now) >= (until if case.until is None else min(until, case.until)):
                 outcomes.append(self._untouched(case))
                 continue
             assert case.message is not None, "only readable messages are marked"
             try:
+                if following is not None and following.message is not None:
+                    self.channel.ahead(following.message, address=following.address, at=now)
                 receipt = self.channel.send(case.message, address=case.address, at=now)
             except BaseException as error:  # noqa: BLE001 - a fault is raised again once the outcomes are written
                 outcome, fault = self._answer(case, error)

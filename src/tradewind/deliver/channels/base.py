@@ -50,6 +50,9 @@ class Channel(ABC):
         """The channel as a shop uses it when it is asked for by name; raises InputError when a setting is missing."""
         return cls()
 
+    def ahead(self, message: Message, *, address: str | None, at: datetime) -> None:  # noqa: B027 - most have nothing to prepare
+        """What is sent after the next call of :meth:`send`, so that it can be prepared meanwhile; it may not leave, and may not be sent."""
+
     @abstractmethod
     def send(self, message: Message, *, address: str | None, at: datetime) -> Receipt:
         """Hand one message to the provider; the receipt counts once :meth:`flush` has returned too."""
