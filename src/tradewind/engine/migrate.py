@@ -12,13 +12,14 @@ from tradewind.engine import (  # noqa: F401  their tables join the metadata
     books_channels,
     books_deliver,
     books_people,
+    books_risk,
     books_serve,
     books_vault,
 )
 from tradewind.engine.ledger import metadata
 from tradewind.errors import StateError
 
-HEAD = "0011"  # the newest file in migrations/versions; a test compares
+HEAD = "0012"  # the newest file in migrations/versions; a test compares
 SCRIPTS = Path(__file__).parent / "migrations"
 _KEY = 0x7261_6465  # of the PostgreSQL lock that lets one process migrate
 
