@@ -32,7 +32,7 @@ def longer_section(home: Home, found: Sample, *, days: float, as_of: datetime, c
     end = min(found.end + timedelta(days=days), as_of, *([seen + timedelta(microseconds=1)] if seen else []))
     after = (end - found.end) / timedelta(days=7)
     arm = found.treated[found.acted]
-    if after < 1 or arm.sum() < 2 or (~arm).sum() < 2:
+    if after < 1 or min(arm.sum(), (~arm).sum()) < randomised.LEAST:
         return Section("After the window", ("Less than a week after the window has been seen; collect more and measure again.",))
     weeks = weekly(home, found, end=end, currency=currency)
     before, scale = found.before[found.acted], float(arm.sum())

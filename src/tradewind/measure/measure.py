@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from sqlalchemy import func, select
@@ -16,8 +18,9 @@ from tradewind.engine.home import Home
 from tradewind.measure import money, plots
 from tradewind.measure.longer import longer_section
 from tradewind.measure.profit import Health, Sample, accounts, health, incremental, outcomes, sample, units
-from tradewind.measure.report import Told, interval, number
+from tradewind.measure.report import Told, number
 from tradewind.measure.report import units as minor_units
+from tradewind.measure.verdict import further, sentence, verdict
 from tradewind.measure.words import offer_name, ruled_out
 from tradewind.stats.experiment import cuped
 from tradewind.stats.means import quantile
@@ -53,10 +56,13 @@ def measure(
     checks = health(found, share=share)
     values = incremental(found)
     currency = str(plan.meta["currency"])
+    total = _total(values)
+    said = verdict(total, acted=bool(found.acted.any()), broken=broken(checks, found))
+    todo = further(total, said, all_treated=bool(found.treated.all()), wait=None if checks.matured else f"{found.end:%Y-%m-%d %H:%M}")
     sections = [
-        _earned(values, checks, found, truth=truth, currency=currency),
+        _earned(values, checks, found, said=sentence("verdict", said, currency=currency), truth=truth, currency=currency),
         _certainty(values, checks, share=share),
-        _next(values, checks, found, currency=currency),
+        Section("What to do next", tuple(sentence("next", one, currency=currency) for one in todo)),
         _left_out(found),
         _accounts(found),
         _curve(home, found, currency=currency, margin=home.settings.margin),
@@ -67,7 +73,8 @@ def measure(
     ]
     simulated = truth is not None or home.settings.simulated
     title = f"What plan {plan.meta['plan_id'][:8]} earned"
-    meta = {"plan_id": plan.meta["plan_id"], "currency": currency, "shop": home.settings.name, "as_of": as_of.isoformat()}
+    meta: dict[str, Any] = {"plan_id": plan.meta["plan_id"], "currency": currency, "shop": home.settings.name, "as_of": as_of.isoformat()}
+    meta |= {"matured": checks.matured, "verdict": asdict(said), "next": [asdict(one) for one in todo]}
     table = outcomes(found, plan_id=str(plan.meta["plan_id"]))
     return Told(title, as_of, [s for s in sections if s is not None], simulated, meta, table)
 
@@ -100,9 +107,9 @@ def _total(values: Sequence[Estimate]) -> Estimate | None:
     return next((e for e in values if e.name == "incremental profit"), None)
 
 
-def _earned(values: Sequence[Estimate], checks: Health, found: Sample, *, truth: float | None, currency: str) -> Section:
+def _earned(values: Sequence[Estimate], checks: Health, found: Sample, *, said: str, truth: float | None, currency: str) -> Section:
     total = _total(values)
-    text = [_verdict(total, checks, found, currency=currency)]
+    text = [said]
     if not checks.matured:
         text.append(
             f"Not final: the window runs until {found.end:%Y-%m-%d %H:%M} UTC, the log is seen until {found.now:%Y-%m-%d %H:%M} UTC."
@@ -118,23 +125,6 @@ def _earned(values: Sequence[Estimate], checks: Health, found: Sample, *, truth:
         truths = {} if truth is None else {total.name: truth}
         picture = (plots.intervals([total], title="Incremental profit", unit=currency, truths=truths, scale=minor_units(currency)),)
     return Section("What we earned", tuple(text), tuple(shown), (), picture)
-
-
-def _verdict(total: Estimate | None, checks: Health, found: Sample, *, currency: str) -> str:
-    if not found.acted.any():
-        return "The plan gives nothing to anybody, so there is nothing to measure."
-    if total is None:
-        return "We cannot tell: there is no holdout to compare with, or hardly anybody in it."
-    if broken(checks, found):
-        return "Do not use these figures: the comparison is broken (see below)."
-    assert total.low is not None
-    assert total.high is not None
-    said = f"{number(total.value, 'minor', currency=currency)} ({total.level:.0%} interval: {interval(total, currency=currency)})"
-    if total.low > 0:
-        return f"The plan earned more than doing nothing: {said} of profit after discounts and contact costs."
-    if total.high < 0:
-        return f"The plan lost money against doing nothing: {said}."
-    return f"We cannot tell yet whether the plan earned anything: our best guess is {said}, and zero is inside."
 
 
 def _certainty(values: Sequence[Estimate], checks: Health, *, share: float) -> Section:
@@ -259,38 +249,3 @@ def _given(plan: Plan) -> Section:
     said = (f"Ruled out for at least one offer or channel, counted by customers: {reasons}.",) if reasons else ()
     picture = plots.bars({name: float(found.total()) for name, found in ordered}, title="Who got what", unit="customers")
     return Section("Who got what", said, (), rows, (picture,) if rows else ())
-
-
-def _next(values: Sequence[Estimate], checks: Health, found: Sample, *, currency: str) -> Section:
-    total = _total(values)
-    text: list[str] = []
-    if not found.acted.any():
-        text.append("See above why actions were ruled out: consents, stock, offers that ended. Then decide again.")
-    elif total is None and found.treated.all():
-        text.append("Plan with a holdout (holdout=0.1 holds out one customer in ten); without it nobody can say what was earned.")
-    elif total is None:
-        text.append("Too few customers were reached or held out. Plan for more of them, or hold out a larger share.")
-    elif broken(checks, found):
-        text.append("Find out how units changed arms or were lost before looking at any figure.")
-    else:
-        assert total.low is not None
-        assert total.high is not None
-        half = (total.high - total.low) / 2
-        if total.low <= 0 <= total.high and total.value > 0:
-            factor = (half / total.value) ** 2
-            text.append(
-                f"If the effect is as large as our best guess, about {factor:,.1f} times as many customers (or as many such plans) "
-                "would show it. A larger holdout also helps: half and half is best for knowing, small is best for earning."
-            )
-        elif total.low > 0:
-            text.append("Keep the plan running; lower the holdout when you trust it, and let the next plan learn from these outcomes.")
-        elif total.high < 0:
-            text.append("Do not repeat this plan unchanged: the next one learns from these outcomes and will do less of it.")
-        else:
-            text.append("Nothing speaks for this plan, and nothing is proved against it. The next one learns from these outcomes.")
-        text.append(
-            f"The smallest effect that this plan could have shown is about {number(half * 1.43, 'minor', currency=currency)} (80 % power)."
-        )
-    if not checks.matured:
-        text.append(f"Collect what happens until {found.end:%Y-%m-%d %H:%M} UTC, then measure again.")
-    return Section("What to do next", tuple(text))

@@ -194,11 +194,11 @@ def incremental(found: Sample, *, level: float = 0.95) -> tuple[Estimate, ...]:
     """Incremental profit (total and per acted-on unit), conversion, ROI: each against the holdout, with intervals.
 
     The intervals of money come from redrawing the assignment (:func:`tradewind.stats.randomised.difference`); ROI's is Fieller's, because
-    what was spent varies, too. Returns an empty tuple when an arm has fewer than two acting units: then nothing can be said.
+    what was spent varies, too. Returns an empty tuple when an arm has fewer than ``randomised.LEAST`` acting units.
     """
     rows = units(found)
     arm, held = rows.treated, ~rows.treated
-    if arm.sum() < 2 or held.sum() < 2:
+    if min(arm.sum(), held.sum()) < randomised.LEAST:
         return ()
     name, adjusted = "incremental profit per customer", cuped(rows.profit, rows.before)
     each = randomised.difference(adjusted[arm], adjusted[held], name=name, level=level, unit="minor")
@@ -249,7 +249,7 @@ def accounts(found: Sample, *, level: float = 0.95) -> tuple[Estimate, ...]:
     """
     rows = units(found)
     arm, held = rows.treated, ~rows.treated
-    if arm.sum() < 2 or held.sum() < 2:
+    if min(arm.sum(), held.sum()) < randomised.LEAST:
         return ()
     count, values = int(arm.sum()), []
     for name, unit in (("revenue", "minor"), ("margin", "minor"), ("discount", "minor"), ("orders", "count")):
