@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 
 import pytest
 from fastapi.dependencies.models import Dependant
@@ -13,6 +14,7 @@ from fastapi.testclient import TestClient
 from tradewind.engine import audit
 from tradewind.errors import InputError, NotFound
 from tradewind.serve.access import ROLES, SCOPES, Access
+from tradewind.serve.routes import TOPICS
 from tradewind.serve.service import service
 from tradewind.serve.state import Limits
 from tradewind.shop import Shop
@@ -82,9 +84,9 @@ def test_a_key_expires(client: TestClient, access: Access, clock: Clock) -> None
         access.new_key("old", "site", expires_at=clock.at)
 
 
-@pytest.mark.parametrize("key", ["", "tw", "tw__", "tw_0_", "tw_000000000000_secret", "xx_0_0", "tw_0_\x00", "a" * 5000])
-def test_wrong_keys_are_refused(access: Access, key: str) -> None:
-    assert access.of_key(key) is None
+def test_wrong_keys_are_refused(access: Access) -> None:
+    for key in ("", "tw", "tw__", "tw_0_", "tw_000000000000_secret", "xx_0_0", "tw_0_\x00", "tw_\x00_0", "a" * 5000):
+        assert access.of_key(key) is None, key
 
 
 def test_a_person_logs_in_changes_something_and_logs_out(client: TestClient, access: Access) -> None:
@@ -121,13 +123,14 @@ def test_another_password_ends_the_sessions(client: TestClient, access: Access) 
         access.disable_user("nobody")
 
 
-def test_guessing_passwords_ends_soon(client: TestClient, access: Access, clock: Clock) -> None:
+def test_guessing_passwords_ends_soon(shop: Shop, access: Access, clock: Clock) -> None:
     access.add_user("ann", PASSWORD, "viewer")
-    tries = [client.post("/v1/session", json={"name": "ann", "password": f"guess {n}"}).status_code for n in range(11)]
-    assert tries == [401] * 10 + [429]
-    assert client.post("/v1/session", json={"name": "ann", "password": PASSWORD}).status_code == 429
-    clock.at += timedelta(minutes=1)
-    assert client.post("/v1/session", json={"name": "ann", "password": PASSWORD}).status_code == 200
+    with TestClient(service(shop, limits=Limits(log_ins=2))) as client:
+        tries = [client.post("/v1/session", json={"name": "ann", "password": f"guess {n}"}).status_code for n in range(3)]
+        assert tries == [401, 401, 429]
+        assert client.post("/v1/session", json={"name": "ann", "password": PASSWORD}).status_code == 429
+        clock.at += timedelta(minutes=1)
+        assert client.post("/v1/session", json={"name": "ann", "password": PASSWORD}).status_code == 200
 
 
 def test_a_caller_may_not_ask_for_ever(shop: Shop, access: Access, clock: Clock) -> None:
@@ -151,8 +154,10 @@ def test_every_route_names_its_scope_and_refuses_strangers(shop: Shop, access: A
     """A walk over all routes: no key, a wrong key, every role that lacks the scope."""
     keys = {role: access.new_key(role, role) for role in ROLES}
     walked = 0
-    routes = [route for route in client.app.routes if isinstance(route, APIRoute)]  # type: ignore[attr-defined]
-    assert routes
+    routers = [import_module(f"tradewind.serve.routes.{topic}").router for topic in TOPICS]
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    described = client.get("/openapi.json").json()["paths"]
+    assert {route.path for route in routes if route.include_in_schema} == set(described)
     for route in routes:
         assert route.path.startswith("/v1/")
         asked = scopes(route.dependant)

@@ -132,7 +132,7 @@ class Access:
     def _key(self, key: str) -> Caller | None:
         mark, _, rest = key.partition("_")
         key_id, _, secret = rest.partition("_")
-        if mark != "tw" or not secret:
+        if mark != "tw" or not secret or not re.fullmatch(r"[0-9a-f]{12}", key_id):
             return None
         with self._ledger.read() as conn:
             row = conn.execute(select(api_keys).where(api_keys.c.key_id == key_id)).mappings().first()

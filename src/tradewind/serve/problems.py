@@ -9,6 +9,7 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -99,6 +100,12 @@ def install(app: FastAPI) -> None:
         faults = [{"where": ".".join(str(part) for part in one["loc"]), "what": one["msg"]} for one in error.errors()[:20]]
         first = f"{faults[0]['where']}: {faults[0]['what']}" if faults else "the request does not fit the description"
         return answer(422, f"{first}. The description of every request is at /openapi.json.", error="InputError", faults=faults)
+
+    @app.exception_handler(DataError)
+    async def _unstorable(_request: Request, _error: Exception) -> Response:
+        return answer(
+            422, "A value does not fit the ledger: a text has no NUL bytes, a whole number no more than 64 bits.", error="InputError"
+        )
 
     @app.exception_handler(Exception)
     async def _defect(_request: Request, _error: Exception) -> Response:
