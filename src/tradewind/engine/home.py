@@ -86,6 +86,10 @@ class Home:
 
         return Tables.on_spark(self.log) if self._engine == "spark" else Tables.on_duckdb(self.log)
 
+    def beside(self) -> Home:
+        """The same shop with tables of its own, for another thread; close its ``tables`` when done, the ledger is shared."""
+        return Home(Address(self.root, "", self._engine), self.ledger, self.settings)
+
     def save_settings(self, settings: Settings) -> None:
         """Write other settings, for example ``replace(home.settings, currency="CNY")``.
 

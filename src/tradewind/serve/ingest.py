@@ -30,11 +30,16 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a request: events stored for the first time, events whose id waits already, and rows that could not be stored."""
+    """What became of a request: events stored for the first time, events whose id waits already, and rows that could not be stored.
+
+    ``unused``: events that no table holds; ``people``: calls that told of a customer.
+    """
 
     stored: int
     known: int
     faults: Sequence[tuple[int, str | None, Sequence[Fault]]]  # row, its id, why
+    unused: int = 0
+    people: int = 0
 
 
 class Intake:

@@ -27,7 +27,7 @@ class Recent:
     """The last events of customers, and of sessions of nobody who was recognised; who was quiet longest is forgotten first."""
 
     def __init__(self, *, each: int = EACH, most: int = MOST) -> None:
-        self._each, self._most = each, most
+        self._each, self.most = each, most
         self._by: OrderedDict[str, deque[Seen]] = OrderedDict()
         self._size = 0
         self._lock = Lock()
@@ -52,7 +52,7 @@ class Recent:
                 self._size += len(mine) < self._each
                 seen = Seen(self.number, row["id"], row["at"], row["kind"], row.get("item"), row.get("value", 0), row.get("channel"))
                 mine.append(seen)
-                while self._size > self._most:
+                while self._size > self.most:
                     self._size -= len(self._by.popitem(last=False)[1])
 
     def of(self, customer: str | None, session: str | None) -> list[Seen]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -38,6 +38,7 @@ _RANGES = tuple(
 _EARLIEST = micros(utc(str(TimeOrder.defaults["earliest"])))
 _AHEAD = int(TimeOrder.defaults["ahead_seconds"]) * 1_000_000
 _TEXT, _TIME = "is no text", "is no time with a zone, such as 2026-03-01T09:00:00Z"
+_NAMES = ("id", "customer", "session")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
 _PERSON = "looks like an e-mail address. Send an id of your own; addresses belong to the contacts"
 
@@ -109,6 +110,19 @@ def _checked(row: dict[str, Any], shape: Shape, broken: set[str]) -> list[Fault]
         faults.append(Fault("currency", "currency_mix currency", f"is not the shop's currency {shape.currency}"))
     row["source"] = shape.source
     return faults
+
+
+def unnamed(rows: Sequence[dict[str, Any]], source: str) -> tuple[list[dict[str, Any]], list[Fault]]:
+    """Rows that were judged elsewhere, with their ``source`` and without addresses; and the faults of those that carry one as a name."""
+    good, faults = [], []
+    for row in rows:
+        broken = [Fault(name, "personal", _PERSON) for name in _NAMES if "@" in row.get(name, "") and _ADDRESS.search(row[name])]
+        faults += broken
+        if not broken:
+            told = {name: masked(row[name]) for name in ("text",) if name in row} | {"source": source}
+            told |= {"context": _context(row["context"])} if "context" in row else {}
+            good.append({name: value for name, value in (row | told).items() if value is not None})
+    return good, faults
 
 
 def written(row: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 from starlette.types import Lifespan
 
@@ -22,6 +23,8 @@ import tradewind
 from tradewind.serve import problems
 from tradewind.serve.console import Console
 from tradewind.serve.guard import Guard
+from tradewind.serve.hot import hot, meter
+from tradewind.serve.metrics import Metered
 from tradewind.serve.routes import TOPICS
 from tradewind.serve.state import Limits, Serving
 
@@ -40,12 +43,14 @@ def service(shop: Shop, *, console: bool = True, public: str | None = None, limi
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(hot, held)
         yield
         held.close()
 
     app = _described(lifespan)
     app.state.serving = held
     app.add_middleware(Guard, body=held.limits.body)
+    app.add_middleware(Metered, meter=meter(held))
     problems.install(app)
     _add_topics(app)
     if console:

@@ -1,0 +1,89 @@
+"""The shop that bench/service.py serves: items, customers, a month of events, offers, a recommender and a plan."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tradewind import schema
+from tradewind.shop import Shop
+
+START = datetime(2026, 2, 1, tzinfo=UTC)
+NOW = START + timedelta(days=28)
+KINDS = ("view", "cart", "purchase")
+OFFERS = (
+    ("product", {}),
+    ("coupon", {"percent": 10}),
+    ("free_shipping", {"shipping": 800, "threshold": 5_000}),
+    ("points", {"points": 100, "worth": 1}),
+    ("ad", {"impression": 1}),
+)
+
+
+def make(folder: Path, *, items: int, customers: int, events: int, offers: int, recommend: str, seed: int) -> Shop:
+    """The shop in ``folder``, made where it is not there yet; the clock is the real one, its data end at NOW."""
+    shop = Shop.open(folder)
+    if (folder / "ready").exists():
+        return shop
+    from dataclasses import replace
+
+    shop.home.save_settings(replace(shop.home.settings, name="bench", currency="CNY", simulated=True))
+    rng = np.random.default_rng(seed)
+    shop.collect(catalogue(items, rng))
+    shop.collect(log(items, customers, events, rng))
+    names = [f"c{number:06d}" for number in range(customers)]
+    yes = {"customer": names, "channel": ["inapp"] * customers, "granted": [True] * customers}
+    yes |= {"at": [START] * customers, "source": ["bench"] * customers}
+    shop.collect(pa.table(yes, schema=schema.CONSENTS))
+    terms = [OFFERS[number % len(OFFERS)] for number in range(offers)]
+    told = {"offer": [f"o{number:03d}" for number in range(offers)], "kind": [kind for kind, _ in terms]}
+    told |= {"terms": [json.dumps(each) for _, each in terms]}
+    shop.collect(schema.conform(pa.table(told), schema.OFFERS))
+    shop.learn(recommend=recommend, as_of=NOW)
+    shop.decide(channels=["inapp"], budget=f"{customers} CNY", as_of=NOW)
+    (folder / "ready").touch()
+    return shop
+
+
+def catalogue(items: int, rng: np.random.Generator) -> pa.Table:
+    """Items of 200 categories and 500 brands, a twentieth of them sold out."""
+    price = rng.integers(500, 50_000, items)
+    told = {
+        "item": [f"i{number:06d}" for number in range(items)],
+        "title": [f"Item {number}" for number in range(items)],
+        "category": [f"category {number % 200}" for number in range(items)],
+        "brand": [f"brand {number % 500}" for number in range(items)],
+        "price": price,
+        "cost": price * 6 // 10,
+        "currency": ["CNY"] * items,
+        "stock": np.where(rng.random(items) < 0.05, 0, rng.integers(100, 10_000, items)),
+    }
+    return schema.conform(pa.table(told), schema.ITEMS)
+
+
+def log(items: int, customers: int, events: int, rng: np.random.Generator) -> pa.Table:
+    """Sessions within one of 2,000 tastes each; every customer has some events, popularity has a long tail."""
+    who = np.concatenate((np.arange(customers), rng.integers(customers, size=max(0, events - customers))))
+    taste = (who * 7 + rng.integers(3, size=len(who))) % 2_000
+    rank = np.minimum((rng.pareto(0.8, len(who)) * 3).astype(np.int64), max(1, items // 2_000) - 1)
+    what = (taste + 2_000 * rank) % items
+    at = np.sort(rng.integers(0, int((NOW - START).total_seconds()) * 1_000_000, len(who)))
+    kind = rng.choice(KINDS, len(who), p=(0.8, 0.12, 0.08))
+    order = rng.permutation(len(who))
+    names, ids = np.array([f"c{number:06d}" for number in range(customers)]), np.array([f"i{number:06d}" for number in range(items)])
+    value = np.where(kind == "purchase", 1_000, None)
+    told = {
+        "id": [f"past{number}" for number in range(len(who))],
+        "at": pa.array(at + int(START.timestamp()) * 1_000_000, schema.TIME),
+        "customer": names[who[order]],
+        "kind": kind,
+        "item": ids[what[order]],
+        "value": pa.array(value.tolist(), pa.int64()),
+        "currency": ["CNY"] * len(who),
+        "source": ["bench"] * len(who),
+    }
+    return schema.conform(pa.table(told), schema.EVENTS)
