@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tradewind.compose.desk import Words
     from tradewind.decide.campaign import Campaigns
     from tradewind.decide.plan import Plan
+    from tradewind.decide.plans import Plans
     from tradewind.decide.versions import Policies
     from tradewind.decide.what_if import WhatIf
     from tradewind.deliver.channels._door import Channels
@@ -124,6 +125,13 @@ class Doors:
         return DemandDesk(self.home, now=self.now, cut=lambda at: asked.cut(self.home, at, now=self.now()))
 
     # -- decide -------------------------------------------------------------------------------------------------------
+
+    @property
+    def plans(self) -> Plans:
+        """Which plans were committed, newest first, and what became of their messages."""
+        from tradewind.decide.plans import Plans
+
+        return Plans(self.home)
 
     @property
     def policies(self) -> Policies:
