@@ -13,7 +13,8 @@ are aged. Every ten days the shop launches a coupon; ring accounts claim 70 % of
 it and return a third. Hunters claim 60 %, everybody else a few.
 
 Stolen cards: an attacker has one device, 2-8 foreign cards, one or two drops, and orders for a few hours; two of five orders go through
-an honest account that was taken over, the others through a fresh one. The chargeback is known 5-40 days later.
+an honest account that was taken over, the others through one opened days before; one in five comes from yet another device. The
+chargeback is known 5-40 days later.
 
 ``truth`` is known to the bench only. Nothing of the product was chosen on another seed than 0.
 """
@@ -77,11 +78,11 @@ def make(customers: int, *, days: int, seed: int) -> Planted:
     owners = _Owners(rng, kind, ring)
     rows = _rows(events, signup)
     rows += _coupons(rng, rows, owners.keen, kind, ring, signup, world)
-    stolen, labels = _stolen(rng, kind, signup, world, owners)
+    stolen, labels, opened = _stolen(rng, kind, signup, world, owners)
     owners.tell(rng, rows)
     rows += stolen
     rows.sort(key=lambda row: (row["at"], row["id"]))
-    return _planted(rows, kind, ring, signup, labels)
+    return _planted(rows, kind, ring, np.concatenate([signup, opened]), labels)
 
 
 def _rings(rng: np.random.Generator, kind: np.ndarray) -> np.ndarray:
@@ -244,15 +245,23 @@ def _use(rng, who: int, at: int, coupon: str, turn: int, end: int) -> list[dict]
     order, worth = f"r{turn}-{who}", int(rng.lognormal(9.4, 0.5))
     more = {"order_id": order, "offer": coupon, "item": f"I{rng.integers(80):04d}", "quantity": 1.0}
     made = [_event("purchase", f"{order}-p", who, when, **more, value=round(0.85 * worth), discount=worth - round(0.85 * worth))]
+    made += _looks(rng, f"{order}-p", who, when, item=more["item"])
     back = when + int(rng.uniform(24, 120) * HOUR)
     if rng.random() < 0.33 and back < end:
         made.append(_event("refund", f"{order}-b", who, back, order_id=order, item=more["item"], quantity=1.0, value=round(0.85 * worth)))
     return made
 
 
-def _stolen(rng, kind, signup, world, owners: _Owners) -> tuple[list[dict], list[tuple[str, int]]]:
-    """Orders with foreign cards, and when each is known to be one."""
+def _looks(rng, order: str, who: int, at: int, **more: object) -> list[dict]:
+    """Criminals look at what they order as everybody in this world does: a view or two, minutes before."""
+    ahead = rng.uniform(0.5, 10, 1 + int(rng.random() < 0.4)) * 60_000_000
+    return [_event("view", f"{order}-v{number}", who, at - int(before), **more) for number, before in enumerate(ahead)]
+
+
+def _stolen(rng, kind, signup, world, owners: _Owners) -> tuple[list[dict], list[tuple[str, int]], list[int]]:
+    """Orders with foreign cards, when each is known to be one, and when the attackers' own accounts were opened."""
     rows: list[dict] = []
+    opened: list[int] = []
     labels: list[tuple[str, int]] = []
     begin, end, fresh = micros(world.began), micros(world.began) + world.days * DAY, len(kind)
     honest = np.flatnonzero(kind < NAMES.index("ring"))
@@ -262,6 +271,7 @@ def _stolen(rng, kind, signup, world, owners: _Owners) -> tuple[list[dict], list
         drops = [f"X{attack}-a{number}" for number in range(int(rng.integers(1, 3)))]
         cards = rng.choice(honest, int(rng.integers(2, 9)))
         account = fresh + attack
+        opened.append(at - int(rng.exponential(5) * DAY))
         for number, card in enumerate(cards):
             at += int(rng.exponential(1.0) * HOUR)
             old = [one for one in (card, rng.choice(honest)) if signup[one] < at]
@@ -280,8 +290,9 @@ def _stolen(rng, kind, signup, world, owners: _Owners) -> tuple[list[dict], list
             item = f"I{rng.integers(80):04d}"
             more = {"order_id": order, "item": item, "quantity": 1.0, "value": value, "discount": 0, "context": json.dumps(told)}
             rows.append(_event("purchase", f"{order}-p", who, at, **more))
+            rows += _looks(rng, f"{order}-p", who, at, item=item, context=json.dumps({"device": told["device"]}))
             labels.append((order, at + int(rng.uniform(5, 40) * DAY)))
-    return rows, labels
+    return rows, labels, opened
 
 
 def _planted(rows: list[dict], kind, ring, signup, labels) -> Planted:
@@ -290,7 +301,7 @@ def _planted(rows: list[dict], kind, ring, signup, labels) -> Planted:
     columns = {name: [row[name] for row in rows] for name in schema.EVENTS.names}
     columns["at"] = pa.array(columns["at"], pa.int64()).cast(schema.TIME)
     events = schema.conform(pa.table({name: pa.array(columns[name], schema.EVENTS.field(name).type) for name in columns}), schema.EVENTS)
-    names = [f"C{number:07d}" for number in range(len(kind))]
+    names = [f"C{number:07d}" for number in range(len(signup))]
     customers = pa.table({"customer": names, "signed_up_at": pa.array(signup, pa.int64()).cast(schema.TIME)})
     members = np.flatnonzero(ring >= 0)
     rings = pa.table({"customer": [names[one] for one in members], "ring": [int(ring[one]) for one in members]})

@@ -90,7 +90,7 @@ def test_no_truth_leaks_into_the_export(written: Written) -> None:
     assert keys <= {
         *("type", "event", "messageId", "userId", "anonymousId", "timestamp", "context", "properties", "device", "sessionId"),
         *("order_id", "currency", "decision_id", "offer", "channel", "product_id", "price", "quantity", "query", "rating"),
-        *("review_body", "products", "revenue", "total", "discount", "coupon", "coupon_id", "value"),
+        *("review_body", "products", "revenue", "total", "discount", "coupon", "coupon_id", "value", "ship_to"),
     }
     for name, columns in (
         ("items", schema.ITEMS),

@@ -25,7 +25,10 @@ KEYS = ("customer", "device", "address", "card", "coupon")  # what velocities ar
 LINKS = ("device", "address", "card")  # what two accounts can share
 _KINDS = {Kind.VIEW: VIEW, Kind.COUPON: CLAIM, Kind.PURCHASE: ORDER, Kind.REDEEM: ORDER, Kind.REFUND: REFUND}
 # Where an event's context says it: the first name that is there counts.
-_NAMES = {"device": ("device", "device_id"), "address": ("ship_to", "address_hash"), "card": ("card", "card_hash", "payment_hash")}
+_NAMES = {"device": ("device_id", "device"), "address": ("ship_to", "address_hash"), "card": ("card_hash", "card")}
+_CLASSES = frozenset(
+    {"mobile", "desktop", "tablet", "tv", "smart tv", "console", "web", "ios", "android", "other"}
+)  # of devices: no device
 _CARD_NUMBER = re.compile(r"\A(?:\d[ -]?){12,18}\d\Z")
 
 
@@ -82,7 +85,8 @@ def read(events: pa.Table, customers: pa.Table | None = None) -> Moments:
     """The moments of rows of ``schema.EVENTS``: the lines and the redemption of an order are one; views name nothing but who looks.
 
     ``customers`` (customer, signed_up_at) says when accounts were opened; without it an account is as old as its first moment.
-    What identifies comes from the JSON ``context``: ``device`` (a text, or an object with ``id``), ``ship_to``, ``card``.
+    What identifies comes from the JSON ``context``: ``device_id`` or ``device`` (a text, or an object with
+    ``id``; a class such as "mobile" is no device), ``ship_to`` or ``address_hash``, ``card_hash`` or ``card``.
 
     Raises
     ------
@@ -183,7 +187,7 @@ def _value(values: Mapping[str, Any], key: str) -> str | None:
     found = next((values[name] for name in _NAMES[key] if values.get(name) is not None), None)
     if isinstance(found, Mapping):
         found = found.get("id")
-    if found is None or found == "":
+    if found is None or found == "" or (key == "device" and str(found).lower() in _CLASSES):
         return None
     if key == "card" and _CARD_NUMBER.match(str(found)):
         raise InputError(

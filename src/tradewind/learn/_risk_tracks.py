@@ -51,6 +51,8 @@ PAIRS = (
     ("customer", "address"),
     ("customer", "card"),
     ("device", "card"),
+    ("address", "card"),
+    ("card", "device"),
 )
 
 

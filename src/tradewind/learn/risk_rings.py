@@ -16,6 +16,7 @@ When not to use: where accounts have no device, address or card fingerprints; th
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -36,7 +37,7 @@ STEP, STRONGEST = 1.3, 1.5  # how a candidate is taken apart: each time by ties 
 
 @dataclass(frozen=True)
 class Ring:
-    """One group: ``ring`` names it by its oldest account, so that it keeps its name as it grows. Money in minor units."""
+    """One group: ``ring`` is a hash of its oldest account, so that it keeps its name as it grows. Money in minor units."""
 
     ring: str
     customers: tuple[str, ...]
@@ -133,7 +134,7 @@ def _ring(accounts: Accounts, members: Ints) -> Ring:
     oldest = min(members.tolist(), key=lambda one: (accounts.first[one], accounts.names[one]))
     sums = {name: int(getattr(accounts, name)[members].sum()) for name in ("orders", "coupon_orders", "claims", "returns", "discount")}
     return Ring(
-        ring=f"ring-{accounts.names[oldest]}",
+        ring=f"ring-{hashlib.sha256(accounts.names[oldest].encode()).hexdigest()[:12]}",
         customers=tuple(sorted(names)),
         score=sum(evidence.values()),
         evidence=evidence,

@@ -68,7 +68,9 @@ def _call(row: dict[str, Any], group: list[dict[str, Any]]) -> dict[str, Any]:
         "anonymousId": context["device"],
         "timestamp": row["at"],
         "context": {"device": {"id": context["device"], "type": "mobile"}, "sessionId": row["session"]},
-        "properties": {name: value for name, value in _properties(row, group).items() if value is not None},
+        "properties": {
+            name: value for name, value in (_properties(row, group) | {"ship_to": context.get("ship_to")}).items() if value is not None
+        },
     }
 
 

@@ -24,10 +24,15 @@ LINE = dict.fromkeys(("product_id", "sku", "price", "quantity", "discount", "cou
 PROPERTIES: dict[str, Any] = {
     **LINE,
     **dict.fromkeys(("order_id", "currency", "coupon_id", "value", "revenue", "total", "query", "rating", "review_body"), TEXT),
-    **dict.fromkeys(("session_id", "decision_id", "offer", "channel", "path"), TEXT),
+    **dict.fromkeys(("session_id", "decision_id", "offer", "channel", "path", "ship_to", "card_hash"), TEXT),
     "products": [LINE],
 }
-CONTEXT = {"locale": TEXT, "timezone": TEXT, "sessionId": TEXT, "page": {"path": TEXT}, "campaign": "JSON", "device": {"type": TEXT}}
+CONTEXT = {
+    **dict.fromkeys(("locale", "timezone", "sessionId"), TEXT),
+    "page": {"path": TEXT},
+    "campaign": "JSON",
+    "device": {"id": TEXT, "type": TEXT},
+}
 SHAPE = {
     **dict.fromkeys(("type", "event", "messageId", "userId", "anonymousId", "timestamp", "originalTimestamp", "sentAt"), TEXT),
     "context": CONTEXT,
@@ -67,7 +72,9 @@ def _events(calls: str, *, currency: str | None) -> str:
     whole = f"coalesce({p}.revenue, {p}.total, {p}.value)"
     amount = f"round(try_cast({price} AS DOUBLE) * coalesce(try_cast({count} AS DOUBLE), 1) * {unit})"
     path = f"coalesce(c.context.page.path, {p}.path)"
-    context = f"json_object('path', {path}, 'campaign', c.context.campaign, 'device', c.context.device.type)"
+    # What risk needs to know accounts that hang together: keyed hashes of the shop's own, never the address or the card.
+    same = f"'device_id', c.context.device.id, 'ship_to', {p}.ship_to, 'card_hash', {p}.card_hash"
+    context = f"json_object('path', {path}, 'campaign', c.context.campaign, 'device', c.context.device.type, {same})"
     return f"""
         SELECT coalesce(nullif(c.messageId, ''), h) || CASE WHEN line IS NULL THEN '' ELSE '#' || number END AS id,
             coalesce(c.timestamp, c.originalTimestamp, c.sentAt) AS "at", nullif(c.userId, '') AS customer,
