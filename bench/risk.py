@@ -12,7 +12,7 @@ from importlib import import_module
 
 from _harness import Harness
 
-SECTIONS = {"rules": "_risk_rules"}  # name -> file whose run(bench) measures it
+SECTIONS = {"rules": "_risk_rules", "replay": "_risk_replay"}  # name -> file whose run(bench) measures it
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """The risk of an order or a claim, 0-100: from what is unusual where no fraud is known, from known fraud where there is enough.
 
 Without labels: points of plain signals (``SIGNALS``) plus up to ``RARE_POINTS`` for a row that an isolation forest finds rare; 60 points
-make a score of 60, 120 one of 84. From 60 on an order is worth a look, from 85 a stop; that is a convention, no probability. With labels: LightGBM on the features of
-:mod:`tradewind.learn.risk_features`, calibrated on later rows than it learned from, so that the score is 100 times the probability of
-fraud. Identifiers themselves are never features: they would be learned by heart.
+make a score of 60, 120 one of 84. From 60 on an order is worth a look, from 85 a stop; that is a convention, no probability.
+With labels: LightGBM on the features of :mod:`tradewind.learn.risk_features`, calibrated on later rows than it learned from, so
+that the score is 100 times the probability of fraud. Identifiers themselves are never features: they would be learned by heart.
 
 An order is labelled only once ``delay_days`` have passed, the time that a chargeback takes; younger known fraud is left out as
 well, because good orders of that age are not known yet and the rate would be too high.
