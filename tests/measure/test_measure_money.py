@@ -83,7 +83,7 @@ def message(number: int, decision: str, customer: str, *, plan: str = "p1", day:
 
 
 def test_hand_made_errors_around_a_plan_are_named_and_counted(shop: Home) -> None:
-    customers = [f"c{i:02d}" for i in range(40)]
+    customers = [f"c{i:02d}" for i in range(88)]
     plan = plan_of(customers, holdout=customers[::4])
     rows = plan.table.set_column(
         plan.table.schema.get_field_index("unit"), schema.PLAN.field("unit"), pa.array(["c00", "c00", *customers[2:]])

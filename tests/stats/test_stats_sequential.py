@@ -79,9 +79,34 @@ def test_the_redrawn_interval_is_itself_again_and_mirrors() -> None:
     assert one.value == pytest.approx(-other.value)
     assert other.low == pytest.approx(-one.high, rel=0.2)  # type: ignore[operator]
     assert (turned.low, turned.high) == pytest.approx((-one.high, -one.low))  # type: ignore[operator]
-    assert randomised.difference([1.0, 1.0], [0.0, 0.0]).low == 1.0
+    assert randomised.difference([1.0] * 20, [0.0] * 20).low == 1.0
+    with pytest.raises(InputError, match="20 in each arm"):
+        randomised.difference(a, b[:19])
+    assert randomised.difference(a, b, level=0.9995).high > one.high  # type: ignore[operator]
+
+
+def test_the_redrawn_interval_holds_exactly_the_effects_that_are_not_rejected() -> None:
+    rng = np.random.default_rng(8)
+    a, b = rng.lognormal(0, 1.2, 90) + 0.4, rng.lognormal(0, 1.2, 30)
+    found = randomised.difference(a, b)
+    assert found.low is not None
+    assert found.high is not None
+    error = (a.var(ddof=1) / 90 + b.var(ddof=1) / 30) ** 0.5
+    for effect, tail in ((found.low, 1.0), (found.high, -1.0)):
+        told, drawn = np.concatenate([a - effect, b]), []
+        for _ in range(4_000):
+            mixed = rng.permutation(told)
+            one, other = mixed[:90], mixed[90:]
+            drawn.append((one.mean() - other.mean()) / (one.var(ddof=1) / 90 + other.var(ddof=1) / 30) ** 0.5)
+        beyond = np.mean(tail * np.array(drawn) >= tail * (found.value - effect) / error)
+        assert beyond == pytest.approx(0.025, abs=0.012)  # of 1,999 draws against 4,000
+
+
+def test_arms_of_very_different_sizes_are_redrawn_with_replacement() -> None:
+    rng = np.random.default_rng(9)
     many = randomised.difference(rng.exponential(size=30_000), rng.exponential(size=100))
-    assert many.low is not None
+    assert many.covers(0.0)
+    assert many.high - many.low == pytest.approx(4 / 100**0.5, rel=0.3)  # type: ignore[operator]
 
 
 def test_large_arms_take_the_skewness_out_by_formula() -> None:

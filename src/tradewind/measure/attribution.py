@@ -19,8 +19,8 @@ from tradewind.engine.home import Home
 from tradewind.engine.tables import Tables
 from tradewind.errors import InputError
 from tradewind.measure.profit import sample
+from tradewind.stats import randomised
 from tradewind.stats.attribution import Paths, last_touch, markov, position_based, shapley
-from tradewind.stats.experiment import mean_difference
 from tradewind.types import Estimate, Report, Section
 
 VISIT = "visit"
@@ -128,10 +128,10 @@ def _caused(home: Home, plan: Plan, *, as_of: datetime) -> Section:
     for name in sorted(set(channel[found.acted]) - {""}):
         rows = found.acted & (channel == name)
         arm, held = rows & found.treated, rows & ~found.treated
-        if min(arm.sum(), held.sum()) < 2:
+        if min(arm.sum(), held.sum()) < randomised.LEAST:
             short.append(name)
             continue
-        each = mean_difference(found.orders[arm], found.orders[held], name=f"orders caused by {name}")
+        each = randomised.difference(found.orders[arm], found.orders[held], name=f"orders caused by {name}")
         assert each.low is not None
         assert each.high is not None
         count = int(arm.sum())

@@ -16,7 +16,7 @@ from tradewind.decide.plan import Plan
 from tradewind.engine.home import Home
 from tradewind.errors import InputError
 from tradewind.measure.profit import sample
-from tradewind.stats.experiment import mean_difference
+from tradewind.stats import randomised
 from tradewind.types import Estimate, Report, Section
 
 
@@ -73,10 +73,10 @@ def _followed(home: Home, plan: Plan, group: NDArray[np.str_], column: str, *, a
     for name in names:
         rows = found.acted & (group == name)
         arm, held = rows & found.treated, rows & ~found.treated
-        if min(arm.sum(), held.sum()) < 2:
+        if min(arm.sum(), held.sum()) < randomised.LEAST:
             short.append(name)
             continue
-        values.append(mean_difference(found.profit[arm], found.profit[held], name=name, level=shared, unit="minor"))
+        values.append(randomised.difference(found.profit[arm], found.profit[held], name=name, level=shared, unit="minor"))
     text = ["Incremental profit per customer against the held-out of the same group; intervals hold together."]
     if short:
         text.append(f"Too few treated or held-out customers in: {', '.join(short)}.")
