@@ -79,11 +79,7 @@ def cut(home: Home, as_of: datetime | str | None, *, now: datetime) -> datetime:
     """
     wanted = None if as_of is None else past(as_of, now=now)
     home.log.compact(now=now)
-    events = home.tables.events()
-    found = home.tables.to_arrow(events.aggregate(first=events.at.min(), last=events.at.max())).to_pylist()[0]
-    first, last = found["first"], found["last"]
-    if last is None:
-        raise StateError(f"The shop has no events yet. Run: tradewind collect FILES --shop {home.root}")
+    first, last = span(home)
     if wanted is None:
         return utc(last) + timedelta(microseconds=1)
     if wanted <= first:
@@ -92,6 +88,15 @@ def cut(home: Home, as_of: datetime | str | None, *, now: datetime) -> datetime:
             "Give a later time, or none."
         )
     return wanted
+
+
+def span(home: Home) -> tuple[datetime, datetime]:
+    """The times of the first and the last event in the tables; writes nothing. Raises StateError when there is none."""
+    events = home.tables.events()
+    found = home.tables.to_arrow(events.aggregate(first=events.at.min(), last=events.at.max())).to_pylist()[0]
+    if found["last"] is None:
+        raise StateError(f"The shop has no events yet. Run: tradewind collect FILES --shop {home.root}")
+    return utc(found["first"]), utc(found["last"])
 
 
 def is_plan(plan: Plan) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tradewind.compose._chat_batch import Loaded
     from tradewind.compose.desk import Words
     from tradewind.decide.campaign import Campaigns
+    from tradewind.decide.people import People
     from tradewind.decide.plan import Plan
     from tradewind.decide.plans import Plans
     from tradewind.decide.versions import Policies
@@ -104,6 +105,13 @@ class Doors:
 
         cut = asked.cut(self.home, as_of, now=self.now())
         return customers.tags(self.home, as_of=cut) if tags else customers.customers(self.home, as_of=cut)
+
+    @property
+    def people(self) -> People:
+        """Single customers for whoever looks one up: found by id, with tags, and what happened in order of time. Writes nothing."""
+        from tradewind.decide.people import People
+
+        return People(self.home, as_of=lambda: asked.span(self.home)[1] + timedelta(microseconds=1))
 
     def reviews(self, *, items: Sequence[str] | None = None, as_of: datetime | str | None = None) -> Report:
         """What reviews praise and blame, with intervals and evidence; of all items, or of some (docs/reviews.md)."""

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 
 from tradewind.engine.books_campaigns import campaign_plans
 from tradewind.engine.ledger import outbox, plans
+from tradewind.errors import StateError
 from tradewind.types import from_micros
 
 if TYPE_CHECKING:
@@ -48,6 +49,15 @@ class Plans:
         with self._home.ledger.read() as conn:
             rows = conn.execute(query).all()
         return [Committed(r.plan_id, from_micros(r.created_at), from_micros(r.as_of), json.loads(r.meta), r.campaign) for r in rows]
+
+    def newest(self) -> str:
+        """The id of the plan made last. Raises StateError where there is none."""
+        query = select(p.plan_id).where(p.meta.not_like('%"live_of":%')).order_by(p.created_at.desc(), p.as_of.desc(), p.plan_id).limit(1)
+        with self._home.ledger.read() as conn:
+            found = conn.execute(query).scalar()
+        if found is None:
+            raise StateError("The shop has no plan yet. Decide one first.")
+        return str(found)
 
     def messages(self, plan_id: str) -> dict[str, int]:
         """How many messages of a plan are in which state."""

@@ -100,7 +100,11 @@ def customers(home: Home, *, as_of: datetime) -> pa.Table:
 
 def tags(home: Home, *, as_of: datetime) -> pa.Table:
     """The statements of ``TAG`` about everybody known before ``as_of``, by customer; what is not known is not stated."""
-    table = customers(home, as_of=as_of)
+    return stated(home, customers(home, as_of=as_of), as_of=as_of)
+
+
+def stated(home: Home, table: pa.Table, *, as_of: datetime) -> pa.Table:
+    """The same of some rows of :func:`customers`."""
     model = f"{NAME}@{active(home, NAME).version[:12]}" if learned(home, NAME) else ""
     orders = table["frequency"].to_numpy().astype(float)
     seen = orders / (orders + PSEUDO_ORDERS)

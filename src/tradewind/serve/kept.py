@@ -35,6 +35,12 @@ def kept(held: Serving, key: Hashable, make: Callable[[Shop], T]) -> T:
         return cast("T", found[2])
 
 
+def forget(held: Serving) -> None:
+    """Keep nothing any more: somebody was erased."""
+    held.parts.pop("kept", None)
+    held.parts.pop("plans", None)
+
+
 def plan(held: Serving, plan_id: str) -> Plan:
     """A committed plan by its id or the beginning of it; read once while its file stays the same (an erasure writes it anew)."""
     with held.use() as shop:
