@@ -26,7 +26,7 @@ from tradewind.learn.registry import Version, active
 from tradewind.learn.sequences import EVENT_ARRAYS, Sequences, sequences
 from tradewind.learn.serving import Answer, Request, Server
 from tradewind.serve.recent import Recent, Seen
-from tradewind.types import Event, from_micros
+from tradewind.types import Event
 
 if TYPE_CHECKING:
     from tradewind.decide.door import Door
@@ -54,7 +54,8 @@ class Recommending:
     def answer(self, customer: str | None, seen: Sequence[Seen], told: Sequence[Event], *, k: int, request: Request, again: bool) -> Answer:
         """The best ``k`` items after the customer's history, what was ``seen`` since, and events ``told`` with the request."""
         row = -1 if customer is None else self.rows.get(customer, -1)
-        fresh = [*(_event(one) for one in seen if one.number > self.upto or one.id in self.waiting), *told]
+        fresh: list[Any] = [one for one in seen if one.number > self.upto or one.id in self.waiting]
+        fresh += told
         history = self.histories.rows(np.array([row]))
         if fresh:
             history = _joined(history, self.server.history(fresh))
@@ -222,10 +223,6 @@ def _filters(home: Home, names: np.ndarray) -> Filters:
     stock |= {row["item"]: 0 for row in rows if not row["price"]}
     sold = {row["item"]: (row["available_from"], row["available_until"]) for row in rows if row["available_from"] or row["available_until"]}
     return Filters(names, stock=stock, sold=sold, brand={row["item"]: row["brand"] for row in rows if row["brand"]})
-
-
-def _event(seen: Seen) -> Event:
-    return Event(seen.id, from_micros(seen.at), seen.kind, "", item=seen.item, value=seen.value, channel=seen.channel)
 
 
 def _joined(past: Sequences, fresh: Sequences) -> Sequences:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, NamedTuple
 
-EACH = 100  # events kept of one customer or session
+EACH = 50  # events kept of one customer or session
 MOST = 500_000  # events kept in all: some 150 MB
+
+_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Seen(NamedTuple):
-    """One event: ``number`` counts all that came in."""
+    """One event: ``number`` counts all that came in. It has what the histories of a recommender are made of."""
 
     number: int
     id: str
-    at: int  # microseconds
+    at: datetime
     kind: str
     item: str | None
     value: int
@@ -50,7 +53,15 @@ class Recent:
                 else:
                     self._by.move_to_end(key)
                 self._size += len(mine) < self._each
-                seen = Seen(self.number, row["id"], row["at"], row["kind"], row.get("item"), row.get("value", 0), row.get("channel"))
+                seen = Seen(
+                    self.number,
+                    row["id"],
+                    _START + timedelta(microseconds=row["at"]),
+                    row["kind"],
+                    row.get("item"),
+                    row.get("value", 0),
+                    row.get("channel"),
+                )
                 mine.append(seen)
                 while self._size > self.most:
                     self._size -= len(self._by.popitem(last=False)[1])

@@ -36,6 +36,8 @@ ABOUT = """Events in, decisions and recommendations out, and everything that the
 Send `Authorization: Bearer KEY`; `tradewind keys add NAME --role ROLE` makes a key. Times are ISO 8601 with a zone, money is an
 integer of minor units (cents, fen) beside a currency. What goes wrong is told as `application/problem+json` (RFC 9457)."""
 
+FIRST = ("decide", "events", "recommend")  # routes are tried one after the other, and these are asked most
+
 
 def service(shop: Shop, *, console: bool = True, public: str | None = None, limits: Limits | None = None) -> FastAPI:
     """The app of a shop; ``public`` is the address of the customers' pages (docs/consent.md), if it shall answer them, too."""
@@ -77,7 +79,7 @@ def _described(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
 
 
 def _add_topics(app: FastAPI) -> None:
-    for topic in TOPICS:
+    for topic in sorted(TOPICS, key=lambda name: name not in FIRST):
         app.include_router(import_module(f"tradewind.serve.routes.{topic}").router)
 
 

@@ -59,4 +59,8 @@ def serving(request: Request) -> Serving:
     return cast("Serving", request.app.state.serving)
 
 
-Held = Annotated[Serving, Depends(serving)]
+async def _held(request: Request) -> Serving:  # a dependency that does not wait must not go through a pool of threads
+    return serving(request)
+
+
+Held = Annotated[Serving, Depends(_held)]

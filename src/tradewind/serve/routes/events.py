@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from tradewind.serve.access import Caller
@@ -122,6 +123,8 @@ async def _json(request: Request) -> Any:
         return orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:
         raise HTTPException(400, f"The body is no JSON: {error}.") from None
+    except ClientDisconnect:
+        raise HTTPException(400, "The connection ended before the body did.") from None
 
 
 def _answer(held: Serving, taken: Taken) -> Response:
