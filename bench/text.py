@@ -18,15 +18,19 @@ import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import _products
 import numpy as np
 from _harness import ROOT, Harness, clock
 from numpy.typing import NDArray
 
 from tradewind.errors import InputError
 from tradewind.learn._text_grams import is_chinese, normalise, words
+from tradewind.learn.product_duplicates import near_duplicates
+from tradewind.learn.product_text import SURE, AttributeReader, CategoryReader, stated, whole
 from tradewind.learn.sentiment import Sentiment
 from tradewind.learn.text_net import CELLS, TextNet
 from tradewind.stats.binary import auc
@@ -107,6 +111,125 @@ def nets(bench: Harness, name: str, texts: Sequence[str], y: Labels, *, targets:
         bench.figure(f"{name}_{kind}_scored_a_second_a_core", len(some) / scored_cpu)
 
 
+def duplicates(bench: Harness, name: str, titles: Sequence[str]) -> None:
+    """A tenth of the titles entered again and a tenth as variants, among all the others, whose truth nobody knows."""
+    rng = np.random.default_rng(bench.arguments.seed)
+    different = list({normalise(title): title for title in titles if title}.values())
+    some = rng.permutation(len(different))[: max(len(different) // 5, 2)]
+    shelf = {f"i{n}": title for n, title in enumerate(different)}
+    copies, variants = {}, {}
+    for n in some[::2].tolist():
+        copies[f"i{n}", f"copy-{n}"] = _products.copied(different[n], rng)
+    for n in some[1::2].tolist():
+        if (other := _products.varied(different[n], rng)) is not None:
+            variants[f"i{n}", f"variant-{n}"] = other
+    shelf |= {pair[1]: title for pair, title in (copies | variants).items()}
+    with clock() as taken:
+        found = near_duplicates(shelf)
+    kind = {frozenset((pair.one, pair.other)): pair.kind for pair in found}
+    caught = sum(kind.get(frozenset(pair)) == "duplicate" for pair in copies)
+    called = sum(kind.get(frozenset(pair)) == "duplicate" for pair in variants)
+    all_called = sum(each == "duplicate" for each in kind.values())
+    bench.figure(f"{name}_titles", len(shelf))
+    bench.figure(f"{name}_duplicates_planted", len(copies))
+    bench.figure(f"{name}_duplicates_recall", caught / max(len(copies), 1))
+    bench.figure(f"{name}_duplicates_precision_where_known", caught / max(caught + called, 1))
+    bench.figure(f"{name}_duplicates_precision_at_least", caught / max(all_called, 1))
+    bench.figure(f"{name}_variants_told_apart", sum(kind.get(frozenset(pair)) == "variant" for pair in variants) / max(len(variants), 1))
+    bench.figure(f"{name}_duplicates_cpu_s", taken["cpu"])
+
+
+def attributes(bench: Harness, name: str, rows: Sequence[dict[str, Any]], *, names: Sequence[str]) -> None:
+    """Five folds: what a fifth of the items states is hidden, read from its texts, and compared."""
+    fold = np.random.default_rng(0).permutation(len(rows)) % FOLDS
+    told = [stated(row) for row in rows]
+    right: dict[str, list[tuple[float, bool]]] = {each: [] for each in names}
+    reached = dict.fromkeys(names, 0)
+    with clock() as taken:
+        for each in range(FOLDS):
+            kept = [row for row, at in zip(rows, fold, strict=True) if at != each]
+            reader = AttributeReader().fit(kept)
+            held = [n for n in range(len(rows)) if fold[n] == each]
+            number = {rows[n]["item"]: n for n in held}
+            hits = set()
+            for proposal in reader.propose({**rows[n], "attributes": None, "brand": None} for n in held):
+                known = told[number[proposal.item]].get(proposal.attribute)
+                if known and proposal.attribute in right:
+                    codes = frozenset().union(*(reader.lexicon.codes(proposal.attribute, value) for value in known))
+                    right[proposal.attribute].append((proposal.confidence, proposal.value in codes))
+                    if proposal.value in codes:
+                        hits.add((proposal.item, proposal.attribute))
+            for _, attribute in hits:
+                reached[attribute] += 1
+    for attribute, pairs in right.items():
+        sure, good = (np.array([pair[at] for pair in pairs], dtype=float) for at in (0, 1))
+        having = sum(attribute in each for each in told)
+        bench.figure(f"{name}_{attribute}_stated", having)
+        bench.figure(f"{name}_{attribute}_proposals", len(pairs))
+        if not len(pairs):
+            continue
+        bench.figure(f"{name}_{attribute}_precision", float(good.mean()))
+        bench.figure(f"{name}_{attribute}_recall", reached[attribute] / having)
+        bench.figure(f"{name}_{attribute}_confidence_mean", float(sure.mean()))
+        if (sure >= SURE).any():
+            bench.figure(f"{name}_{attribute}_precision_where_sure", float(good[sure >= SURE].mean()))
+            bench.figure(f"{name}_{attribute}_share_sure", float((sure >= SURE).mean()))
+    bench.figure(f"{name}_attributes_cpu_s", taken["cpu"])
+
+
+def categories(bench: Harness, name: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Five folds: the category of a fifth of the items is hidden and suggested from the others."""
+    fold = np.random.default_rng(0).permutation(len(rows)) % FOLDS
+    outcome: list[tuple[bool, float]] = []
+    for each in range(FOLDS):
+        reader = CategoryReader().fit(row for row, at in zip(rows, fold, strict=True) if at != each)
+        held = [row for row, at in zip(rows, fold, strict=True) if at == each and row["category"] and whole(row)]
+        best, sure = reader.chances([whole(row) for row in held])
+        outcome += [(category == row["category"], chance) for category, chance, row in zip(best, sure.tolist(), held, strict=True)]
+    right, sure = (np.array([pair[at] for pair in outcome], dtype=float) for at in (0, 1))
+    bench.figure(f"{name}_categories", len({row["category"] for row in rows if row["category"]}))
+    bench.figure(f"{name}_category_accuracy", float(right.mean()))
+    bench.figure(f"{name}_category_suggested_share", float((sure >= SURE).mean()))
+    if (sure >= SURE).any():
+        bench.figure(f"{name}_category_accuracy_where_suggested", float(right[sure >= SURE].mean()))
+
+
+def products(bench: Harness) -> None:
+    """Catalogues: titles entered twice, attributes and categories hidden."""
+    own = bench.arguments.path
+    if own:
+        rows = _products.catalogue(own)
+        duplicates(bench, "own", [row["title"] for row in rows])
+        attributes(bench, "own", rows, names=("colour", "material", "gender", "brand"))
+        if any(row["category"] for row in rows):
+            categories(bench, "own", rows)
+        bench.finish()
+        return
+    shein = DATA / "brightdata_catalogs" / "shein-products.csv"
+    retail = DATA / "online_retail" / "online_retail.parquet"
+    if shein.exists():
+        rows = _products.catalogue(shein)
+        duplicates(bench, "shein", [row["title"] for row in rows])
+        attributes(bench, "shein", rows, names=("colour", "material", "gender", "brand"))
+        categories(bench, "shein_departments", [{**row, "category": (row["category"] or "").split(" > ")[0] or None} for row in rows])
+    else:
+        print(f"left out: {shein} is not there; set TRADEWIND_DATA or give --path")
+    if retail.exists():
+        import duckdb
+
+        told = duckdb.sql(
+            f"select StockCode, max(Description) from '{retail}' where Description is not null group by 1 order by 1"
+        ).fetchall()
+        duplicates(bench, "retail", [title.title() for _, title in told])
+    else:
+        print(f"left out: {retail} is not there")
+    rows = list(_products.simulated(bench.arguments.seed, 400 if bench.quick else 2_000))
+    duplicates(bench, "simulated_chinese", [row["title"] for row in rows])
+    attributes(bench, "simulated_chinese", rows, names=("colour", "material", "brand"))
+    categories(bench, "simulated_chinese", rows)
+    bench.finish()
+
+
 def _plain(train: list[str], y: Labels, test: list[str]) -> NDArray[np.float64]:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -127,12 +250,16 @@ def speed(bench: Harness, texts: Sequence[str], y: Labels) -> None:
 
 
 def main() -> None:
-    extra = {
+    extra: dict[str, dict[str, Any]] = {
         "--nets": {"choices": (*CELLS, "all"), "help": "judge these nets beside the linear judge"},
         "--folds": {"type": int, "default": 1, "choices": range(1, FOLDS + 1), "help": "with --nets: how many of the five folds"},
     }
+    extra["--products"] = {"action": "store_true", "help": "judge what is read in titles instead"}
     bench = Harness("text", __doc__, extra=extra)
-    sentiment(bench)
+    if bench.arguments.products:
+        products(bench)
+    else:
+        sentiment(bench)
 
 
 def sentiment(bench: Harness) -> None:

@@ -95,6 +95,14 @@ class Grams:
         return np.concatenate(owners), np.concatenate(hashes)
 
 
+def narrow(rows: csr_matrix, columns: NDArray[np.int32]) -> csr_matrix:
+    """The same rows over ``columns`` (sorted), and one more for all others."""
+    place = np.searchsorted(columns, rows.indices)
+    known = columns[np.minimum(place, len(columns) - 1)] == rows.indices
+    found = np.where(known, place, len(columns)).astype(np.int32)
+    return csr_matrix((rows.data, found, rows.indptr), shape=(rows.shape[0], len(columns) + 1))
+
+
 def _code(word: str, known: dict[str, int]) -> int:
     """64 bits that stand for a word, the same in every process."""
     found = known.get(word)

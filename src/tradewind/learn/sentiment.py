@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 from tradewind.errors import NotFitted
 from tradewind.learn import _store
 from tradewind.learn._text_classifier import Feelings, Labels, TextClassifier, Values, platt
-from tradewind.learn._text_grams import Grams
+from tradewind.learn._text_grams import Grams, narrow
 from tradewind.params import Number, Rule
 
 __all__ = ["Feelings", "Sentiment"]
@@ -46,7 +46,7 @@ class Sentiment(TextClassifier):
     def _learn(self, texts: list[str], y: Labels) -> None:
         rows = self.grams.rows(texts)
         self._columns = np.unique(rows.indices)
-        rows = self._narrow(rows)
+        rows = narrow(rows, self._columns)
         fold = np.random.default_rng(self.seed).permutation(len(y)) % FOLDS
         margins = np.empty(len(y))
         for each in range(FOLDS):
@@ -58,7 +58,8 @@ class Sentiment(TextClassifier):
 
     def _log_odds(self, texts: Sequence[str]) -> Values:
         _, slope, shift = self._scale
-        return slope * self._margin(self._narrow(self.grams.rows(texts))) + shift
+        assert self._columns is not None
+        return slope * self._margin(narrow(self.grams.rows(texts), self._columns)) + shift
 
     def _machine(self, rows: csr_matrix, y: Labels) -> None:
         from sklearn.svm import LinearSVC
@@ -77,14 +78,6 @@ class Sentiment(TextClassifier):
         length = np.sqrt(np.bincount(owner, weights=data.astype(np.float64) ** 2, minlength=rows.shape[0]))
         scaled = data / np.maximum(length, 1e-12)[owner]
         return csr_matrix((scaled.astype(np.float32), rows.indices, rows.indptr), shape=rows.shape)
-
-    def _narrow(self, rows: csr_matrix) -> csr_matrix:
-        """The same rows over the columns that training saw, and one more for all others."""
-        assert self._columns is not None
-        place = np.searchsorted(self._columns, rows.indices)
-        known = self._columns[np.minimum(place, len(self._columns) - 1)] == rows.indices
-        found = np.where(known, place, len(self._columns)).astype(np.int32)
-        return csr_matrix((rows.data, found, rows.indptr), shape=(rows.shape[0], len(self._columns) + 1))
 
     def _margin(self, rows: csr_matrix) -> Values:
         return np.asarray(self._scaled(rows) @ self._coefficient, dtype=np.float64) + self._scale[0]
