@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from compose_kit import NOW, URL, item, load, plan_of, rows, shop
 from sqlalchemy import select
 
 from tradewind.compose.compose import compose
+from tradewind.deliver import rules
 from tradewind.deliver.channels.outbox import Outbox
 from tradewind.deliver.deliver import Delivered, deliver
+from tradewind.deliver.rules import Rules
 from tradewind.engine.home import Home
 from tradewind.engine.ledger import outbox
 
@@ -63,3 +65,27 @@ def test_an_unchanged_catalogue_holds_nothing_up(home: Home) -> None:
     sink = Outbox()
     sent(home, plan.plan_id, sink)
     assert len(sink.messages) == ready > 0
+
+
+def test_the_hours_of_the_country_that_a_customer_is_in_are_kept(home: Home) -> None:
+    """A text message at half past nine in the evening of China: the law of China says no, wherever the shop thinks that people live."""
+    shop(home, customers=30, offers=[])
+    kinds = (
+        {"locale": "en-GB", "zone": None, "attributes": '{"country": "cn"}'},
+        {"locale": "zh-Hans-CN", "zone": "Mars/Base", "attributes": "{"},
+        {"locale": "zh-CN", "zone": "Europe/London", "attributes": '{"country": 7}'},
+    )
+    people = [{"customer": f"c{n:04d}", **kinds[n % 3]} for n in range(30)]
+    load(home, {"customers": rows("customers", *people)}, name="people")
+    rules.save(home, Rules(zones=("Europe/London",)))
+    plan = plan_of(home, channels=["sms"])
+    written = list(compose(home, plan, now=NOW, shop_url=URL).messages())
+    found = {(int(message.customer[1:]) % 3, message.headers.get("country")) for message in written}
+    assert found == {(0, "CN"), (1, "CN"), (2, None)}
+    due = sorted(message.customer for message in written if int(message.customer[1:]) % 3 == 2)
+    sink = Outbox()
+    done = deliver(home, plan.plan_id, channels=sink, now=lambda: datetime(2026, 3, 2, 13, 30, tzinfo=UTC))
+    assert sorted(message.customer for message in sink.messages.values()) == due, "in London one may be told now, whatever the language"
+    assert done.reasons == {"deferred: quiet": len(written) - len(due)}
+    morning = deliver(home, plan.plan_id, channels=sink, now=lambda: datetime(2026, 3, 3, 4, tzinfo=UTC))
+    assert morning.counts == {"accepted": len(written) - len(due)}

@@ -20,7 +20,8 @@ channel     ``Message.parts``                          notes
 
 ``Message.headers`` is our own log, not e-mail headers: ``propensity`` of tone and components together, ``choices`` (JSON: role to number
 of components that fitted) and ``shares`` (JSON: role to component to its probability), ``tone``, ``seed``, ``segment``, ``policy`` (the
-version that chose) and ``control`` ("1": the fixed template), ``item``, ``offer``, ``zone``, ``fallbacks`` (JSON list), ``fresh_until``
+version that chose) and ``control`` ("1": the fixed template), ``item``, ``offer``, ``zone``, ``country`` (ISO 3166, whose law holds
+where the zone does not say it, or says another), ``fallbacks`` (JSON list), ``fresh_until``
 (ISO 8601: refresh before a later hand-off), ``ai_label`` (the label of generated content for programs), ``encoding`` and
 ``segments`` for SMS.
 """

@@ -270,7 +270,7 @@ class _Run:
 
     def _message(self, plan_id: str, row: Mapping[str, Any], told: Mapping[str, Any], text: Text, reason: Reason | None) -> Message:
         ends = [moment for moment in (text.facts.ends_at, from_micros(row["expires_at"]) if row["expires_at"] else None) if moment]
-        kept = {name: str(told[name]) for name in ("item", "offer", "zone") if told[name] is not None}
+        kept = {name: str(told[name]) for name in ("item", "offer", "zone", "country") if told[name] is not None}
         kept |= {"catalogue": self.material.mark}
         kept |= self.choosing.headers(row["customer"], row["decision_id"])
         self.words[self.choosing.way(row["customer"])] += 1

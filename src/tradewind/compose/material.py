@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -66,7 +67,7 @@ class Material:
         with home.ledger.read() as conn:
             mark = catalogue(conn)  # before the tables: a load in between makes the texts stale, not false
         decisions = _chosen(plan.table)
-        customers = tables.to_arrow(tables.get("customers").select("customer", "locale", "zone")).combine_chunks()
+        customers = tables.to_arrow(tables.get("customers").select("customer", "locale", "zone", "attributes")).combine_chunks()
         wanted = set(decisions["item"].to_pylist()) | {_anchor(reason) for reason in _reasons(decisions["reasons"].to_pylist())}
         goods = tables.to_arrow(tables.get("items").select(*COLUMNS))
         rows = goods.filter(pc.is_in(goods["item"], pa.array([i for i in wanted if i is not None], pa.string()))).to_pylist()
@@ -82,7 +83,7 @@ class Material:
         )
 
     def of(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Return per decision id of a chunk: item, offer, reasons, locale and zone; ``missing`` where the plan lacks it."""
+        """Return per decision id of a chunk: item, offer, reasons, locale, zone and country; ``missing`` where the plan lacks it."""
         ids = [row["decision_id"] for row in rows]
         found = {row["decision_id"]: row for row in _lookup(self.decisions, "decision_id", ids)}
         people = {row["customer"]: row for row in _lookup(self.customers, "customer", [row["customer"] for row in rows])}
@@ -92,7 +93,8 @@ class Material:
             if decision is None:
                 told[row["decision_id"]] = {"missing": "the plan has no such decision"}
             else:
-                told[row["decision_id"]] = {**decision, "locale": person.get("locale"), "zone": person.get("zone")}
+                where = {"locale": person.get("locale"), "zone": person.get("zone"), "country": country(person)}
+                told[row["decision_id"]] = {**decision, **where}
         return told
 
     def reason(self, told: Mapping[str, Any]) -> tuple[Reason | None, Mapping[str, Any] | None]:
@@ -108,6 +110,22 @@ class Material:
                 continue
             return reason, anchor
         return None, None
+
+
+def country(person: Mapping[str, Any]) -> str | None:
+    """The country of a row of ``customers``: its attribute ``country``, else, where its time zone does not say it, its language tag's.
+
+    ``deliver`` keeps the hours of that country's law. None: unknown, and the hours of every country that may be meant hold.
+    """
+    try:
+        told = json.loads(person.get("attributes") or "{}")
+    except ValueError:
+        told = {}
+    own = told.get("country") if isinstance(told, dict) else None
+    if isinstance(own, str) and re.fullmatch("[A-Z]{2}", own.strip().upper()):
+        return own.strip().upper()
+    tag = re.fullmatch(r"[A-Za-z]{2,3}(?:[-_][A-Za-z]{4})?[-_]([A-Za-z]{2})(?:[-_].*)?", person.get("locale") or "")
+    return tag[1].upper() if tag and locales.zone(person.get("zone")) is None else None
 
 
 def _chosen(table: pa.Table) -> pa.Table:

@@ -18,7 +18,7 @@ from tradewind.compose.sms import segments
 from tradewind.errors import InputError
 from tradewind.types import Message, Reason
 
-KEPT = ("item", "offer", "zone", "catalogue", "segment", "policy", "control")  # headers that a new text does not change
+KEPT = ("item", "offer", "zone", "country", "catalogue", "segment", "policy", "control")  # headers that a new text does not change
 
 
 @dataclass(frozen=True, slots=True)
