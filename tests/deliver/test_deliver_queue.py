@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from deliver_kit import START, Clock, message, people, queue, states
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from tradewind.cli import app
+from tradewind.decide import commit
 from tradewind.deliver import rules
 from tradewind.deliver.channels.base import Channel, Uncertain, accepted
+from tradewind.deliver.channels.outbox import Outbox
 from tradewind.deliver.deliver import deliver
 from tradewind.deliver.queue import Queue
 from tradewind.deliver.rules import Rules
+from tradewind.engine import ledger as books
 from tradewind.engine.audit import entries
 from tradewind.engine.home import Home
+from tradewind.engine.ledger import insert_new
 from tradewind.errors import InputError, NotFound, StateError, Terminal, Transient
 from tradewind.types import Message, Receipt
 
@@ -93,6 +99,48 @@ def test_replay_of_many_and_resolve(shop: tuple[Home, dict[str, str], Clock]) ->
         ("person:li", "outbox.accepted", f"message:{ids['bob']}"),
         ("person:li", "outbox.ready", f"message:{ids['cat']}"),
     ]
+
+
+def test_what_a_cancelled_plan_held_is_free_at_once_and_a_killed_cancel_is_finished(
+    each_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, names = each_home, [f"c{number}" for number in range(6)]
+    people(home, names)
+    items = [message(name) for name in names]
+    ids = queue(home, items)
+    other = message("c0", plan_id="plan-2")
+    queue(home, [other])
+    decisions = [item.decision_id for item in (*items, other)]
+    with home.ledger.write() as conn:
+        insert_new(conn, books.budgets, [{"budget": "b", "currency": "CNY", "amount": 100, "reserved": 70, "spent": 0}])
+        held = [{"decision_id": name, "budget": "b", "amount": 10, "state": "held", "spent": 0} for name in decisions]
+        insert_new(conn, books.reservations, held)
+        insert_new(conn, books.stock, [{"thing": "item:mug", "reserved": 7}])
+        insert_new(conn, books.promises, [{"decision_id": name, "thing": "item:mug", "until": 2**60} for name in decisions])
+
+    def left() -> tuple[int, int]:
+        with home.ledger.read() as conn:
+            money = conn.execute(select(books.budgets.c.reserved)).scalar_one()
+            return money, conn.execute(select(books.stock.c.reserved)).scalar_one()
+
+    deliver(home, "plan-1", channels={"email": Outbox()}, now=Clock(START), limit=1)
+    monkeypatch.setattr("tradewind.deliver.outbox.FREED", 2)
+    release, calls = commit.release, []
+
+    def killed(home: Home, some: Sequence[str]) -> int:
+        calls.append(some)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return release(home, some)
+
+    monkeypatch.setattr(commit, "release", killed)
+    desk = Queue(home, now=Clock(START))
+    with pytest.raises(KeyboardInterrupt):
+        desk.cancel("plan-1", by="li")
+    assert left() == (50, 5), "two of the five are free"
+    assert desk.cancel("plan-1", by="li") == 0
+    assert left() == (20, 2), "what was handed off and the other plan still hold theirs"
+    assert sorted(states(home)[name] for name in ids) == ["accepted", *["suppressed"] * 5]
 
 
 def test_the_commands(tmp_path: Path) -> None:

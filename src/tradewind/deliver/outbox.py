@@ -31,7 +31,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from tradewind.engine.audit import note
 from tradewind.engine.books_deliver import history
-from tradewind.engine.ledger import insert_new, outbox
+from tradewind.engine.ledger import insert_new, outbox, promises, reservations
 from tradewind.errors import NotFound, StateError
 from tradewind.types import micros
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from tradewind.engine.home import Home
 
 NEVER = 2**62
+CANCELLED = "plan_cancelled"
+FREED = 500  # decisions that give back what they hold in one transaction
 KEYED = "keyed "  # begins ``detail`` of a row that its provider may have taken under the message id
 c = outbox.c
 _SETTLE = (
@@ -234,16 +236,37 @@ def resolve(home: Home, message_id: str, *, accepted: bool, now: datetime, provi
 
 
 def cancel(home: Home, plan_id: str, *, now: datetime, by: str = "operator") -> int:
-    """Stop a plan: suppress every message of it that is not with a provider yet, in one transaction; returns how many."""
-    change = {"state": "suppressed", "detail": "plan_cancelled", "lease_owner": None, "lease_until": None, "updated_at": micros(now)}
+    """Stop a plan: suppress every message of it that is not with a provider yet, in one transaction; returns how many.
+
+    What their decisions held of budget and stock is free at once. A call that is killed in between is finished by the next one.
+    """
+    change = {"state": "suppressed", "detail": CANCELLED, "lease_owner": None, "lease_until": None, "updated_at": micros(now)}
     waiting = and_(c.plan_id == plan_id, c.state.in_(("planned", "ready", "leased")))
-    doubt = {**change, "state": "unknown", "detail": "an earlier try may have reached the provider; plan_cancelled"}
+    doubt = {**change, "state": "unknown", "detail": f"an earlier try may have reached the provider; {CANCELLED}"}
     with home.ledger.write() as conn:
         unsure = conn.execute(update(outbox).where(waiting, c.detail.startswith(KEYED)).values(doubt)).rowcount
         stopped = unsure + conn.execute(update(outbox).where(waiting).values(change)).rowcount
         if stopped:
             note(conn, f"person:{by}", "outbox.cancel", f"plan:{plan_id}", {"messages": stopped}, at=now)
+    _free(home, plan_id)
     return stopped
+
+
+def _free(home: Home, plan_id: str) -> None:
+    """Give back what cancelled decisions hold, some at a time, so that no other writer waits long."""
+    from tradewind.decide.commit import release
+
+    holds = or_(
+        select(reservations.c.decision_id).where(reservations.c.decision_id == c.decision_id, reservations.c.state == "held").exists(),
+        select(promises.c.decision_id).where(promises.c.decision_id == c.decision_id).exists(),
+    )
+    theirs = select(c.decision_id).where(c.plan_id == plan_id, c.state == "suppressed", c.detail == CANCELLED, holds)
+    while True:
+        with home.ledger.read() as conn:
+            rows = conn.execute(theirs.distinct().limit(FREED)).scalars().all()
+        if not rows:
+            return
+        release(home, rows)
 
 
 def _state(home: Home, message_id: str) -> str:
