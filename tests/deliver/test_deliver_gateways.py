@@ -21,7 +21,7 @@ from tradewind.collect.vault import Vault
 from tradewind.compose.registered import Register
 from tradewind.deliver import feedback_receipts
 from tradewind.deliver.channels import _signing
-from tradewind.deliver.channels.base import Channel, Uncertain
+from tradewind.deliver.channels.base import Channel, Later, Uncertain
 from tradewind.deliver.channels.sms import instance, number
 from tradewind.deliver.deliver import channel, deliver
 from tradewind.engine.home import Home
@@ -153,6 +153,14 @@ def test_codes_and_statuses_are_classed(shop: Home, gateway: Gateway, answer: ob
         assert "7946" not in str(caught.value)
         sender.close()
         assert sender.send(text(), address="+442079460018", at=START).state == "accepted"
+
+
+def test_a_provider_that_throttles_by_its_code_says_when_to_come_again_too(shop: Home, gateway: Gateway) -> None:
+    body = b'{"code": "throttled"}'
+    gateway.answers = [b"HTTP/1.1 200 OK\r\nRetry-After: 7\r\nContent-Length: %d\r\n\r\n" % len(body) + body]
+    with sms(shop, gateway) as sender, pytest.raises(Later, match="in 7 s") as caught:
+        sender.send(text(), address="+442079460018", at=START)
+    assert caught.value.seconds == 7
 
 
 def test_a_form_is_a_form(shop: Home, gateway: Gateway) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradewind.deliver import gates, rules
-from tradewind.deliver.channels.base import Channel, Uncertain, accepted
+from tradewind.deliver.channels.base import Channel, Later, Uncertain, accepted
 from tradewind.deliver.deliver import deliver
-from tradewind.deliver.gates import Pass, admit, note, spend
+from tradewind.deliver.gates import News, Pass, admit, note, spend
 from tradewind.deliver.rules import SECOND, Rate, Rules
 from tradewind.deliver.worker import Worker
 from tradewind.engine.books_channels import feedback
@@ -146,18 +147,80 @@ def test_failures_of_several_workers_count_together(home: Home) -> None:
     limits, now = Rules(breaker=4), micros(START)
     for misses in (1, 2):
         with home.ledger.write() as conn:
-            note(conn, "p", (False, misses), clean=True, rules=limits, now=now)
+            note(conn, "p", News(heard=False, misses=misses), clean=True, rules=limits, now=now)
             assert admit(conn, "p", "email", wanted=5, rules=limits, now=now) == Pass(5, clean=False)
     with home.ledger.write() as conn:
-        note(conn, "p", (False, 1), clean=False, rules=limits, now=now)
+        note(conn, "p", News(heard=False, misses=1), clean=False, rules=limits, now=now)
         assert admit(conn, "p", "email", wanted=5, rules=limits, now=now).why == "breaker"
         later = now + 61 * SECOND
         assert admit(conn, "p", "email", wanted=5, rules=limits, now=later).room == 1
         spend(conn, "p", "email", 1, rules=limits, now=later)
         assert admit(conn, "p", "email", wanted=5, rules=limits, now=later).why == "breaker", "one probe at a time"
         assert admit(conn, "p", "email", wanted=5, rules=limits, now=later + 301 * SECOND).room == 1, "the one that tried is gone"
-        note(conn, "p", (True, 0), clean=False, rules=limits, now=later)
+        note(conn, "p", News(heard=True, misses=0), clean=False, rules=limits, now=later)
         assert admit(conn, "p", "email", wanted=5, rules=limits, now=later) == Pass(5)
+
+
+class Busy(Provider):
+    """Says once, at its third message, for how long it wants peace."""
+
+    provider = "provider"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def send(self, message: Message, *, address: str | None, at: object) -> Receipt:
+        if self.asked == 2:
+            self.asked += 1
+            raise Later("busy", seconds=self.seconds)
+        return super().send(message, address=address, at=at)
+
+
+def test_a_provider_is_left_alone_for_as_long_as_it_asks(each_home: Home) -> None:
+    """Retry-After: by every worker, whatever the breaker's own times are; then one message tries, and the rest follow."""
+    names, clock, provider = fill(each_home, Rules(window=8, breaker_seconds=1), 6), Clock(), Busy(7200)
+    deliver(each_home, channels={"email": provider}, now=clock)
+    assert provider.asked == 3
+    assert Counter(states(each_home).values()) == {"accepted": 2, "ready": 4}
+    clock.forward(seconds=7199)
+    other = Provider()
+    assert deliver(each_home, channels={"email": other}, now=clock).reasons == {"deferred: breaker": 3}, (
+        "the refused one has its own next try"
+    )
+    clock.forward(seconds=1)
+    deliver(each_home, channels={"email": other}, now=clock)
+    assert (other.asked, {states(each_home)[name] for name in names}) == (4, {"accepted"})
+    assert gates.shut(each_home) == []
+
+
+def test_a_short_wait_is_waited_for_within_the_run(home: Home) -> None:
+    names, clock, slept = fill(home, Rules(window=8), 6), Clock(), []
+
+    def pause(seconds: float) -> None:
+        slept.append(seconds)
+        clock.forward(seconds=seconds)
+
+    worker = Worker(home, {"email": Busy(3)}, clock, rules.load(home), "test", pause=pause)
+    worker.run()
+    assert 2.9 < sum(slept) < 3.1
+    left = {name: state for name, state in states(home).items() if state != "accepted"}
+    assert list(left.values()) == ["ready"], "the refused one waits for its own next try"
+    assert len(names) == 6
+
+
+def test_a_probe_that_is_told_to_wait_waits_that_long_and_not_twice_as_long(home: Home) -> None:
+    limits, now = Rules(breaker_seconds=60), micros(START)
+    with home.ledger.write() as conn:
+        for _ in range(4):
+            note(conn, "p", News(heard=False, misses=1, hold=now + 100 * SECOND), clean=False, rules=limits, now=now)
+            now += 100 * SECOND
+            assert admit(conn, "p", "email", wanted=5, rules=limits, now=now - 1).why == "breaker"
+            assert admit(conn, "p", "email", wanted=5, rules=limits, now=now).room == 1
+        note(conn, "p", News(heard=False, misses=1, hold=now + 86_400 * SECOND), clean=False, rules=limits, now=now)
+        assert admit(conn, "p", "email", wanted=5, rules=limits, now=now + 86_399 * SECOND).why == "breaker"
+        back = now - 400 * 86_400 * SECOND  # the clock is set back by more than a year
+        assert admit(conn, "p", "email", wanted=5, rules=limits, now=back).room == 1, "nobody is closed for a year"
 
 
 def test_a_disk_that_is_full_opens_the_breaker_too(home: Home) -> None:

@@ -19,7 +19,7 @@ from deliver_kit import KEY, START, Clock, message, people, queue, states
 
 from tradewind.deliver.channels import _signing
 from tradewind.deliver.channels._http import Endpoint
-from tradewind.deliver.channels.base import Uncertain
+from tradewind.deliver.channels.base import Later, Uncertain
 from tradewind.deliver.channels.webhook import Webhook
 from tradewind.deliver.deliver import channel, deliver
 from tradewind.deliver.feedback_calls import receive
@@ -89,6 +89,27 @@ def test_answers_and_silence_are_classed(gateway: Gateway, answer: object, error
             send(channel)
         channel.close()
         assert send(channel, "2") == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("120", 120.0),
+        ("Sun, 01 Mar 2026 09:30:00 GMT", 1800.0),
+        ("Sun, 01 Mar 2026 08:00:00 GMT", 0.0),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("\u0661", None),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_service_says_when_to_come_again(gateway: Gateway, status: int, told: str, seconds: float | None) -> None:
+    head = f"HTTP/1.1 {status} X\r\nDate: Sun, 01 Mar 2026 09:00:00 GMT\r\nRetry-After: {told}\r\nContent-Length: 0\r\n\r\n"
+    gateway.answers = [head.encode()]
+    with hook(gateway) as channel, pytest.raises(Transient) as caught:
+        send(channel)
+    assert (caught.value.seconds if isinstance(caught.value, Later) else None) == seconds
 
 
 def test_a_status_counts_even_when_the_body_is_cut(gateway: Gateway) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 HOUR = 3600 * SECOND
 LONGEST = 6 * HOUR  # that a breaker stays open
+LONGEST_HOLD = 24 * 3600  # seconds that a provider can ask to be left alone
 NEW = {"tat": 0, "misses": 0, "opened": 0, "open_until": 0, "probe_until": 0, "stopped": None, "since": 0}
 g = gates.c
 
@@ -42,6 +43,15 @@ class Pass:
     why: str = ""
     wait_until: int | None = None
     clean: bool = True  # the breaker has nothing to forget
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a worker learned of a provider: whether it gave a certain answer, its transient failures since, until when it wants peace."""
+
+    heard: bool
+    misses: int
+    hold: int = 0  # microseconds; 0: it did not say
 
 
 def admit(conn: Connection, provider: str, channel: str, *, wanted: int, rules: Rules, now: int) -> Pass:
@@ -58,10 +68,10 @@ def admit(conn: Connection, provider: str, channel: str, *, wanted: int, rules: 
     gate = rows.get(provider, NEW)
     clean = not (gate["misses"] or gate["opened"])
     if gate["opened"]:
-        if now < min(gate["open_until"], now + LONGEST):
+        if _shut(gate, now):
             return Pass(0, "breaker", clean=False)
         gate = _rows(conn, (provider,), lock=True)[provider]
-        if gate["opened"] and (now < gate["open_until"] or now < gate["probe_until"] <= now + _lease(rules)):
+        if gate["opened"] and (_shut(gate, now) or now < gate["probe_until"] <= now + _lease(rules)):
             return Pass(0, "breaker", clean=False)  # another worker is trying
         wanted = 1
     if rate is None:
@@ -81,17 +91,19 @@ def spend(conn: Connection, provider: str, channel: str, number: int, *, rules: 
     conn.execute(update(gates).where(g.gate == provider, g.opened > 0).values(probe_until=now + _lease(rules)))
 
 
-def note(conn: Connection, provider: str, news: tuple[bool, int], *, clean: bool, rules: Rules, now: int) -> None:
-    """Enter whether a provider answered, and its failures since; ``clean``: the ledger has nothing to forget."""
-    heard, misses = news
-    if not misses and (clean or not heard):
+def note(conn: Connection, provider: str, news: News, *, clean: bool, rules: Rules, now: int) -> None:
+    """Enter what a worker learned of a provider; ``clean``: the ledger has nothing to forget."""
+    heard, misses = news.heard, news.misses
+    if not (misses or news.hold > now) and (clean or not heard):
         return
     insert_new(conn, gates, [{"gate": provider, **NEW}])
     gate = _rows(conn, (provider,), lock=True)[provider]
     opened = 0 if heard else gate["opened"]
     misses = misses if heard else gate["misses"] + misses
     change = {"misses": misses, "opened": opened, "probe_until": 0}
-    if misses >= rules.breaker or opened:
+    if news.hold > now:  # it says itself when to come again: that is no failure, so the wait does not double
+        change |= {"opened": max(opened, 1), "open_until": max(news.hold, gate["open_until"] if opened else 0)}
+    elif misses >= rules.breaker or opened:
         longest = min(rules.breaker_seconds * SECOND * 2 ** min(opened, 40), LONGEST)
         change = {"misses": 0, "opened": opened + 1, "open_until": now + int(longest), "probe_until": 0}
     conn.execute(update(gates).where(g.gate == provider).values(change))
@@ -200,6 +212,11 @@ def _rows(conn: Connection, names: Sequence[str], *, lock: bool) -> dict[str, An
 def _full(tat: int, rate: Rate, now: int) -> int:
     """When the bucket is full again; never later than it could be, should the clock have been set back."""
     return min(max(tat, now), now + rate.step * rate.burst)
+
+
+def _shut(gate: Any, now: int) -> bool:
+    """Whether a breaker is open; one that seems to stay so for longer than any may was opened before the clock was set back."""
+    return bool(now < gate["open_until"] <= now + LONGEST_HOLD * SECOND)
 
 
 def _lease(rules: Rules) -> int:

@@ -8,10 +8,11 @@ from datetime import datetime
 from itertools import zip_longest
 from typing import Protocol, runtime_checkable
 
-from tradewind.deliver.channels.base import Channel, Uncertain
+from tradewind.deliver.channels.base import Channel, Later, Uncertain
 from tradewind.deliver.checks import Case
+from tradewind.deliver.gates import LONGEST_HOLD, News
 from tradewind.deliver.outbox import KEYED, Outcome
-from tradewind.deliver.rules import Rules
+from tradewind.deliver.rules import SECOND, Rules
 from tradewind.errors import InputError, StateError, Terminal, Transient
 from tradewind.types import micros
 
@@ -29,7 +30,8 @@ class Answering(Protocol):
 class Sender:
     """Hands groups of marked messages to one channel. ``misses`` counts its transient failures in a row.
 
-    ``heard``: whether the provider gave any certain answer since :meth:`news` was last asked.
+    ``heard``: whether the provider gave any certain answer since :meth:`news` was last asked. ``hold`` (microseconds): until when it wants
+    to hear nothing; 0: it did not say.
     """
 
     channel: Channel
@@ -37,18 +39,19 @@ class Sender:
     now: Callable[[], datetime]
     misses: int = 0
     heard: bool = False
+    hold: int = 0
     _told: int = 0
 
-    def news(self) -> tuple[bool, int]:
-        """Whether the provider answered since the last call, and its transient failures since then or since that answer."""
-        found = self.heard, self.misses if self.heard else self.misses - self._told
+    def news(self) -> News:
+        """What became known of the provider since the last call."""
+        found = News(self.heard, self.misses if self.heard else self.misses - self._told, self.hold)
         self.heard, self._told = False, self.misses
         return found
 
     @property
     def broken(self) -> bool:
-        """Whether the channel failed so often in a row that it is left alone for now."""
-        return self.misses >= self.rules.breaker
+        """Whether the channel failed so often in a row, or asked so, that it is left alone for now."""
+        return self.misses >= self.rules.breaker or bool(self.hold)
 
     @property
     def mark(self) -> str | None:
@@ -100,6 +103,8 @@ class Sender:
         """What a raised error says about one message, and the fault when the run has to end."""
         if isinstance(error, Transient):
             self.misses += 1
+            if isinstance(error, Later):
+                self.hold = max(self.hold, self._at() + int(min(error.seconds, LONGEST_HOLD) * SECOND))
             return self._again(case, str(error), certain=True), None
         if isinstance(error, Terminal):
             self.misses, self.heard = 0, True
@@ -120,7 +125,7 @@ class Sender:
         if attempt >= self.rules.attempts:
             said = f"{text} (tried {attempt} times)"
             return Outcome(row, "unknown" if doubtful else "failed", self._at(), f"{self.mark}; {said}" if doubtful else said)
-        later = self._at() + self.rules.wait(row.message_id, attempt)
+        later = max(self._at() + self.rules.wait(row.message_id, attempt), self.hold)
         return Outcome(row, "ready", self._at(), self.mark if doubtful else text, later)
 
     def _untouched(self, case: Case) -> Outcome:

@@ -140,6 +140,10 @@ class Worker:
                 self.step("settled")
                 self._count(outcomes)
             self._free()
+            if sender.hold:
+                if sender.hold - self._at() > LONGEST_PAUSE * SECOND:
+                    return
+                gate, sender.hold = gates.Pass(0, "breaker", sender.hold), 0
             if gate is not None and not gate.room and not self._wait(gate, len(rows) - done):
                 return
             if self.home.ledger.dialect != "sqlite":  # there, nobody else can have died meanwhile
@@ -202,7 +206,7 @@ class Worker:
                 self.tally.add("deferred" if verdict.state in ("ready", "planned") else verdict.state, verdict.reason)
         return [replace(case, until=checks.deadline(case, self.rules, until=until)) for case in go], gate
 
-    def _note(self, conn: Connection, sender: Sender, news: tuple[bool, int]) -> None:
+    def _note(self, conn: Connection, sender: Sender, news: gates.News) -> None:
         gates.note(conn, sender.channel.provider, news, clean=self._clean, rules=self.rules, now=self._at())
 
     def _free(self) -> None:

@@ -18,7 +18,7 @@ from tradewind.deliver.channels import _http
 from tradewind.deliver.channels._settings import Section, secret
 from tradewind.deliver.channels.base import Uncertain
 from tradewind.deliver.channels.webhook import endpoint, judge
-from tradewind.errors import InputError, StateError, Terminal, Transient, did_you_mean
+from tradewind.errors import InputError, StateError, Terminal, did_you_mean
 
 if TYPE_CHECKING:
     from tradewind.engine.home import Home
@@ -64,12 +64,12 @@ class Answers:
         code = None if self.code is None else at(found, self.code)
         meaning = self.meaning.get(str(code)) if isinstance(code, str | int) and not isinstance(code, bool) else None
         if meaning is None:
-            judge(answer.status, host)
+            judge(answer, host)
             if self.code is not None:
                 raise Uncertain(f"{host} answered {answer.status} without a code that channels.toml lists")
         told = f"{host} answered with code {_plain(code)}"
         if meaning == "transient":
-            raise Transient(told)
+            raise answer.later(told)
         if meaning == "permanent":
             raise Terminal(told)
         if meaning == "unknown":

@@ -11,16 +11,18 @@ from __future__ import annotations
 import http.client
 import io
 import ipaddress
+import re
 import select
 import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tradewind.deliver.channels.base import Uncertain
+from tradewind.deliver.channels.base import Later, Uncertain
 from tradewind.errors import InputError, StateError, Terminal, Transient
 
 if TYPE_CHECKING:
@@ -74,11 +76,16 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status and the first bytes of the body; ``whole``: nothing of it is missing."""
+    """Status and the first bytes of the body; ``whole``: nothing of it is missing. ``after``: seconds that it asks to wait."""
 
     status: int
     body: bytes = field(repr=False)
     whole: bool
+    after: float | None = None
+
+    def later(self, text: str) -> Transient:
+        """The error for an answer that says: not now."""
+        return Transient(text) if self.after is None else Later(f"{text}, in {self.after:g} s", seconds=self.after)
 
 
 class Client:
@@ -127,7 +134,7 @@ class Client:
         if response.will_close or not whole:
             self.close()
         self._used = monotonic()
-        return Answer(response.status, data[:LARGEST], whole)
+        return Answer(response.status, data[:LARGEST], whole, _after(response))
 
     def close(self) -> None:
         """End the connection; safe to call twice."""
@@ -227,6 +234,18 @@ class _Reading(io.RawIOBase):
     def readinto(self, buffer: Buffer) -> int:
         self._timed.sock.settimeout(self._timed.left())
         return self._timed.sock.recv_into(buffer)
+
+
+def _after(response: http.client.HTTPResponse) -> float | None:
+    """Seconds that ``Retry-After`` asks for (RFC 9110, 10.2.3). A date in it is read against the answer's own ``Date``: clocks differ."""
+    told = (response.getheader("Retry-After") or "").strip()
+    if re.fullmatch("[0-9]{1,9}", told):
+        return float(told)
+    try:
+        wait = parsedate_to_datetime(told) - parsedate_to_datetime(response.getheader("Date") or "")
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, wait.total_seconds())
 
 
 def _ended(connection: http.client.HTTPConnection) -> bool:

@@ -2,7 +2,7 @@
 
 ==============================  ====================================================================================
 ``send`` then ``flush`` return  the provider has taken the message: it is accepted
-raises ``Transient``            certainly not taken; trying again later may work
+raises ``Transient``            certainly not taken; trying again later may work; ``Later`` says from when on
 raises ``Terminal``             certainly not taken, and trying again will not help
 raises ``Uncertain``            nobody knows; the message waits for reconciliation and is never blindly sent again
 raises ``StateError``,          certainly not taken; the channel itself cannot work (credentials, certificate, settings):
@@ -22,7 +22,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from tradewind.errors import TradewindError
+from tradewind.errors import TradewindError, Transient
 from tradewind.types import Message, Receipt
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
 class Uncertain(TradewindError):
     """The provider may or may not have taken the message."""
+
+
+class Later(Transient):
+    """Certainly not taken, and the provider said for how long (seconds) it wants to hear nothing at all."""
+
+    def __init__(self, text: str, *, seconds: float) -> None:
+        super().__init__(text)
+        self.seconds = seconds
 
 
 class Channel(ABC):

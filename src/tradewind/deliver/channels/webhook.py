@@ -16,7 +16,7 @@ from tradewind.deliver.channels import _http, _signing
 from tradewind.deliver.channels._settings import Section, needed, secret
 from tradewind.deliver.channels.base import Channel, Uncertain, accepted
 from tradewind.deliver.links import Links, links_base
-from tradewind.errors import InputError, StateError, Terminal, Transient
+from tradewind.errors import InputError, StateError, Terminal
 from tradewind.types import Message, Receipt
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Webhook(Channel):
             raise StateError(
                 f"{self.endpoint.host} has nothing at this address ({answer.status}). Correct url in [webhook], then deliver again."
             )
-        judge(answer.status, self.endpoint.host)
+        judge(answer, self.endpoint.host)
         return accepted(message, at=at, provider_id=None)
 
     def close(self) -> None:
@@ -99,12 +99,13 @@ def endpoint(table: Section, home: Home) -> _http.Endpoint:
     return _http.Endpoint(table.get("url", str), float(table.get("timeout", float, 10.0)), table.get("private", bool, False), context)
 
 
-def judge(status: int, host: str) -> None:
-    """Return for a status that says that a request was taken; raise what any other one says.
+def judge(answer: _http.Answer, host: str) -> None:
+    """Return for an answer whose status says that a request was taken; raise what any other one says.
 
     2xx: taken. 3xx: not followed. 401, 403, 407: credentials. 408, 425, 429, 503: later. Other 4xx: refused for good. Other 5xx: the
     server failed on the way, and nobody knows how far it came.
     """
+    status = answer.status
     if 200 <= status < 300:
         return
     if 300 <= status < 400:
@@ -112,7 +113,7 @@ def judge(status: int, host: str) -> None:
     if status in _http.REFUSED:
         raise StateError(f"{host} refused the credentials ({status}). Correct them, then deliver again.")
     if status in _http.LATER:
-        raise Transient(f"{host} asks to come later ({status})")
+        raise answer.later(f"{host} asks to come later ({status})")
     if 400 <= status < 500:
         raise Terminal(f"{host} refused the message for good ({status})")
     raise Uncertain(f"{host} failed on the way ({status})")
