@@ -225,7 +225,7 @@ jobs = Table(
     Column("job_id", String(64), primary_key=True),
     Column("name", String(64), nullable=False),
     Column("args", Text, nullable=False),
-    Column("state", String(16), nullable=False),  # "queued" | "running" | "done" | "failed"
+    Column("state", String(16), nullable=False),  # "queued" | "running" | "done" | "failed" | "cancelled"
     Column("attempts", Integer, nullable=False),
     Column("next_at", BigInteger, nullable=False),
     Column("lease_owner", String(64)),
@@ -234,6 +234,9 @@ jobs = Table(
     Column("progress", Float, nullable=False),
     Column("result", Text),
     Column("updated_at", BigInteger, nullable=False),
+    Column("created_at", BigInteger),  # NULL: before 0013
+    Column("made_by", String(255)),  # "person:NAME", "policy:NAME" or "schedule:NAME"
+    Column("step", Text),  # what a running job is at, in words
     Index("jobs_due", "state", "next_at"),
 )
 

@@ -15,11 +15,12 @@ from tradewind.engine import (  # noqa: F401  their tables join the metadata
     books_risk,
     books_serve,
     books_vault,
+    books_work,
 )
 from tradewind.engine.ledger import metadata
 from tradewind.errors import StateError
 
-HEAD = "0012"  # the newest file in migrations/versions; a test compares
+HEAD = "0013"  # the newest file in migrations/versions; a test compares
 SCRIPTS = Path(__file__).parent / "migrations"
 _KEY = 0x7261_6465  # of the PostgreSQL lock that lets one process migrate
 
