@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tradewind.engine.home import Home
     from tradewind.learn.demand_desk import DemandDesk
     from tradewind.learn.forget import Privacy
+    from tradewind.learn.risk_desk import RiskDesk
     from tradewind.measure.evidence import Evidence
     from tradewind.measure.experiments import Experiments
 
@@ -131,6 +132,13 @@ class Doors:
         from tradewind.learn.demand_desk import DemandDesk
 
         return DemandDesk(self.home, now=self.now, cut=lambda at: asked.cut(self.home, at, now=self.now()))
+
+    @property
+    def risk(self) -> RiskDesk:
+        """Orders and claims that look wrong: rules, verdicts, backtests, whom we trust, reviews (docs/risk.md)."""
+        from tradewind.learn.risk_desk import RiskDesk
+
+        return RiskDesk(self.home, now=self.now, cut=lambda at: asked.cut(self.home, at, now=self.now()))
 
     # -- decide -------------------------------------------------------------------------------------------------------
 
