@@ -8,6 +8,7 @@ from sqlalchemy import Connection, inspect, text
 
 from tradewind.engine import (  # noqa: F401  their tables join the metadata
     books_access,
+    books_attributes,
     books_campaigns,
     books_channels,
     books_deliver,
@@ -20,7 +21,7 @@ from tradewind.engine import (  # noqa: F401  their tables join the metadata
 from tradewind.engine.ledger import metadata
 from tradewind.errors import StateError
 
-HEAD = "0013"  # the newest file in migrations/versions; a test compares
+HEAD = "0014"  # the newest file in migrations/versions; a test compares
 SCRIPTS = Path(__file__).parent / "migrations"
 _KEY = 0x7261_6465  # of the PostgreSQL lock that lets one process migrate
 
