@@ -16,7 +16,7 @@ so that one influence function, ``plain - mean + (top - ratio * bottom) / mean(b
 
 Sources: D. Horvitz and D. Thompson 1952 (ips); A. Swaminathan and T. Joachims, NeurIPS 2015 (snips); M. Dudik, J. Langford, L. Li,
 ICML 2011 (dr); Y.-X. Wang, A. Agarwal, M. Dudik, ICML 2017 (switch); Y. Su et al., ICML 2020 (shrunk); A. Maurer and
-M. Pontil, COLT 2009 (empirical Bernstein).
+M. Pontil, COLT 2009 (empirical Bernstein); P. Hall, JRSS B 54 (1992) (skewness).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tradewind.errors import InputError, unknown
+from tradewind.stats import skewed
 from tradewind.stats.support import Needs, Support, foreseen_of, support_of
 from tradewind.types import Estimate
 
@@ -147,7 +148,7 @@ def judge(
     Parameters
     ----------
     interval
-        ``"asymptotic"``: the influence function's, Student's t with the degrees of freedom that its kurtosis leaves;
+        ``"asymptotic"``: the influence function's, Student's t with the degrees of freedom that its kurtosis leaves, skewness taken out;
         ``"bootstrap"``: percentiles over 1,000 resamplings; ``"bernstein"``: holds at any sample size, wide.
     limit
         Of the weights, for ``clipped``, ``switch`` and ``shrunk``; chosen by estimated mean squared error when left out.
@@ -178,7 +179,7 @@ def judge(
         told = Estimate(name, value, None, None, level, len(each), note="no interval: it would know nothing of the model's error")
         return Judged(method, told, support, None, each)
     low, high = {
-        "asymptotic": lambda: _asymptotic(value, each, level),
+        "asymptotic": lambda: skewed.around(value, each, level),
         "bootstrap": lambda: _bootstrap(parts, level, seed),
         "bernstein": lambda: _bernstein(value, each, level, _range(match, method, limit, heaviest, span)),
     }[interval]()
@@ -203,7 +204,7 @@ def gain(
     assert isinstance(one, Judged)
     assert isinstance(two, Judged)
     value, each = one.estimate.value - two.estimate.value, one.each - two.each
-    low, high = (None, None) if method == "dm" else _asymptotic(value, each, level)
+    low, high = (None, None) if method == "dm" else skewed.around(value, each, level)
     return Judged(method, Estimate(name, value, low, high, level, len(each), note=str(one.support)), one.support, None, each)
 
 
@@ -215,7 +216,7 @@ def averaged(
     if why := support.faults(needs or Needs()):
         return Refused(method, why, support)
     value = float(scores.mean())
-    low, high = _asymptotic(value, scores - value, level)
+    low, high = skewed.around(value, scores - value, level)
     return Judged(method, Estimate(name, value, low, high, level, len(scores), note=str(support)), support, None, scores - value)
 
 
@@ -274,20 +275,6 @@ def _influence(plain: Values, top: Values, bottom: Values) -> tuple[float, Value
     ratio = float(top.mean()) / middle
     value = float(plain.mean()) + ratio
     return value, plain - plain.mean() + (top - ratio * bottom) / middle
-
-
-def _asymptotic(value: float, each: Values, level: float) -> tuple[float, float]:
-    """The variance of a heavy tail is itself badly known: its own relative variance, (kurtosis - 1) / n, gives the degrees of freedom."""
-    from scipy import stats
-
-    n = len(each)
-    spread = float(each.std(ddof=1))
-    if spread == 0:
-        return value, value
-    kurtosis = float((each**4).mean()) / float((each**2).mean()) ** 2
-    freedom = max(1.0, 2 * n / max(kurtosis - 1, 1e-9))
-    half = float(stats.t.ppf(0.5 + level / 2, freedom)) * spread / n**0.5
-    return value - half, value + half
 
 
 def _bootstrap(parts: tuple[Values, Values, Values], level: float, seed: int, draws: int = 1000) -> tuple[float, float]:

@@ -1,17 +1,16 @@
 """What a policy would have earned, from a trial whose propensities are known: IPS and DR, and differences at equal spend.
 
 A policy is a matrix of probabilities [n, arms + 1]; column 0 is "nothing". Every estimate is a mean over customers of one score per
-customer, so that two policies on the same log are compared pair by pair, and the interval is a normal one of that mean.
+customer, so that two policies on the same log are compared pair by pair; the interval is that of a skewed mean (``stats/skewed.py``).
 """
 
 from __future__ import annotations
-
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.errors import InputError
+from tradewind.stats import skewed
 from tradewind.types import Estimate
 
 Values = NDArray[np.float64]
@@ -79,6 +78,5 @@ def _mean(each: Values, name: str, level: float) -> Estimate:
     n = len(each)
     if n < 2:
         raise InputError(f"{name}: needs at least two customers; got {n}.")
-    middle, error = float(each.mean()), float(each.std(ddof=1)) / n**0.5
-    reach = NormalDist().inv_cdf(0.5 + level / 2) * error
-    return Estimate(name, middle, middle - reach, middle + reach, level, n)
+    middle = float(each.mean())
+    return Estimate(name, middle, *skewed.around(middle, each - middle, level), level, n)

@@ -1,7 +1,10 @@
-"""Difference of two means of skewed money: an interval that looks further where the tail is.
+"""Means of skewed money, and differences of two: an interval that looks further where the tail is.
 
 With few units in the smaller arm Welch's interval misses too often, and nearly always on one side: the arm that happened to get no
 huge order has a small mean and a small variance at once. Hall's transformation takes the skewness of the statistic out.
+
+Source: P. Hall, "On the removal of skewness by transformation", JRSS B 54 (1992); for two samples X.-H. Zhou, P. Dinh,
+"Nonparametric confidence intervals for the one- and two-sample problems", Biostatistics 6 (2005).
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tradewind.errors import InputError
 from tradewind.stats.experiment import mean_difference
@@ -25,9 +28,6 @@ def difference(treat: ArrayLike, control: ArrayLike, *, name: str = "difference"
 
     Assumes independent units with finite third moments. When not to use: a handful of units, or a single one that holds
     most of the money: then no interval from these data alone is right.
-
-    Source: P. Hall, "On the removal of skewness by transformation", JRSS B 54 (1992); for two samples X.-H. Zhou, P. Dinh,
-    "Nonparametric confidence intervals for the one- and two-sample problems", Biostatistics 6 (2005).
 
     Raises
     ------
@@ -45,6 +45,22 @@ def difference(treat: ArrayLike, control: ArrayLike, *, name: str = "difference"
     reach = quantile(level, (va + vb) ** 2 / (va**2 / (a.size - 1) + vb**2 / (b.size - 1)))
     low, high = (plain.value - error * inverse(side, skew) for side in (reach, -reach))
     return Estimate(name, plain.value, low, high, level, a.size + b.size, unit, plain.note)
+
+
+def around(value: float, each: NDArray[np.float64], level: float) -> tuple[float, float]:
+    """The interval of a ``value`` that has the influence ``each`` [n, mean 0] of independent units: heavy tails and skewness minded.
+
+    The variance of a heavy tail is itself badly known: its own relative variance, (kurtosis - 1) / n, gives Student's degrees of
+    freedom. Where the influence is skewed, value and variance err together, which Hall's transformation takes out.
+    """
+    n, spread = len(each), float(each.std(ddof=1))
+    if spread == 0:
+        return value, value
+    square = float((each**2).mean())
+    kurtosis, skewness = float((each**4).mean()) / square**2, float((each**3).mean()) / square**1.5
+    reach = quantile(level, max(1.0, 2 * n / max(kurtosis - 1, 1e-9)))
+    low, high = (value - spread / n**0.5 * inverse(side, skewness / n**0.5) for side in (reach, -reach))
+    return low, high
 
 
 def inverse(value: float, skew: float) -> float:
