@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, select, update
 
 from tradewind.collect.money import minor_units
 from tradewind.decide import campaign_books as books
 from tradewind.decide import campaign_guard, campaign_tick
-from tradewind.decide.campaign_file import Campaign, read_campaign, spec_hash
+from tradewind.decide.campaign_file import Campaign, Fault, faults, read_campaign, spec_hash
 from tradewind.decide.campaign_plan import WORDS, Ask, Trial, asked, left_out, stale, trial
 from tradewind.decide.commit import commit
 from tradewind.decide.expression import Cells
 from tradewind.decide.segment_live import LiveSegments, Why, values
 from tradewind.decide.triggers_run import observe, run
-from tradewind.engine.books_campaigns import firings
 from tradewind.engine.ledger import budgets
 from tradewind.errors import InputError, NotFound, StateError
+from tradewind.learn.profiles import PROFILE
 from tradewind.types import utc
 
 if TYPE_CHECKING:
@@ -79,6 +79,16 @@ class Campaigns:
         self._home, self._now, self._ask = home, now, ask
 
     # -- before it runs -----------------------------------------------------------------------------------------------
+
+    def faults(self, source: str | Mapping[str, Any]) -> list[Fault]:
+        """Everything that is wrong with the text of a file, or with a mapping, and where; writes nothing."""
+        return faults(source, currency=self._currency(), columns=PROFILE.append(pa.field("answer_rate", pa.float64())))
+
+    def draft(self, source: str | Path | Mapping[str, Any], *, by: str) -> books.Version:
+        """Keep a campaign without planning it; the same again changes nothing. Raises InputError where it is wrong."""
+        campaign = self._read(source)
+        with self._home.ledger.write() as conn:
+            return books.draft(conn, campaign, by=_person(by), now=self._now())
 
     def plan(self, source: str | Path | Mapping[str, Any], *, by: str = "unnamed", as_of: datetime | str | None = None) -> Shown:
         """Show what a campaign's file would do now, and keep the version as planned; an earlier approval of it is lost.
@@ -149,7 +159,7 @@ class Campaigns:
             if not commit(plan, self._home, now, also=also):
                 raise StateError(f"Plan {plan.plan_id} was committed before. Look: tradewind campaign show {campaign.name}.")
         campaign_tick.withdraw(self._home, now=now)
-        return self._newest(campaign.name)
+        return self.newest(campaign.name)
 
     # -- while it runs ------------------------------------------------------------------------------------------------
 
@@ -206,8 +216,7 @@ class Campaigns:
             one = books.newest(conn, name)
             active = books.current(conn, name) or one
             plans = books.plans_of(conn, name)
-            counted = select(firings.c.state, func.count()).where(firings.c.campaign == name).group_by(firings.c.state)
-            fired = {str(state): int(number) for state, number in conn.execute(counted)}
+            fired = books.fired(conn, name)
             money_row = conn.execute(select(budgets).where(budgets.c.budget == f"campaign:{name}")).mappings().one_or_none()
         campaign = self._read(active.spec)
         return one.to_dict() | {
@@ -218,6 +227,17 @@ class Campaigns:
             "guard": [asdict(finding) for finding in campaign_guard.look(self._home, campaign, plans, now=self._now())],
         }
 
+    def newest(self, name: str) -> books.Version:
+        """The newest version of a campaign; raises NotFound where there is none."""
+        with self._home.ledger.read() as conn:
+            return books.newest(conn, name)
+
+    def trigger(self, name: str) -> dict[str, Any]:
+        """The ``kind`` of a campaign's trigger (None without one), its ``firings`` by state, and how far it is ``reading`` the log."""
+        kind = (self.newest(name).spec.get("trigger") or {}).get("kind")
+        with self._home.ledger.read() as conn:
+            return {"kind": kind, "firings": books.fired(conn, name), "reading": books.reading(conn, name)}
+
     def why(self, name: str, customer: str) -> Why:
         """Why a customer is in the audience of a campaign's newest version now, or not: every comparison with the customer's value.
 
@@ -226,7 +246,7 @@ class Campaigns:
         NotFound
             There is no such campaign or customer.
         """
-        now, one = self._now(), self._newest(name)
+        now, one = self._now(), self.newest(name)
         campaign = self._read(one.spec)
         profiles = asked(self._home, campaign, self._ask, as_of=None, now=now).profiles
         row = profiles.filter(pc.equal(profiles["customer"], customer))
@@ -257,14 +277,13 @@ class Campaigns:
     # -- parts --------------------------------------------------------------------------------------------------------
 
     def _read(self, source: str | Path | Mapping[str, Any]) -> Campaign:
+        return read_campaign(source, currency=self._currency())
+
+    def _currency(self) -> str:
         currency = self._home.settings.currency
         if currency is None:
             raise StateError("The shop has no currency yet. Collect its data first, or write currency into tradewind.toml.")
-        return read_campaign(source, currency=currency)
-
-    def _newest(self, name: str) -> books.Version:
-        with self._home.ledger.read() as conn:
-            return books.newest(conn, name)
+        return currency
 
     def _move(self, name: str, state: str, *, by: str, why: str = "") -> books.Version:
         note = {"why": why} if why else {}

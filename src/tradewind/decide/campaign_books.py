@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from tradewind.decide.campaign_file import Campaign
 from tradewind.decide.hashing import canonical
 from tradewind.engine import audit
-from tradewind.engine.books_campaigns import campaign_plans, campaigns
+from tradewind.engine.books_campaigns import campaign_plans, campaigns, firings, trigger_marks
 from tradewind.errors import StateError, unknown
 from tradewind.types import from_micros, micros
 
@@ -142,6 +142,19 @@ def plans_of(conn: Connection, campaign: str) -> list[str]:
     """The plans that a campaign made, oldest first."""
     p = campaign_plans.c
     return list(conn.execute(select(p.plan_id).where(p.campaign == campaign).order_by(p.at, p.plan_id)).scalars())
+
+
+def fired(conn: Connection, campaign: str) -> dict[str, int]:
+    """How many firings of a campaign's trigger are in which state."""
+    counted = select(firings.c.state, func.count()).where(firings.c.campaign == campaign).group_by(firings.c.state)
+    return {str(state): int(number) for state, number in conn.execute(counted)}
+
+
+def reading(conn: Connection, campaign: str) -> list[dict[str, Any]]:
+    """How far the triggers of a campaign have read the log: ``since``, ``watermark``, events ``counted`` and ``late``; newest first."""
+    m = trigger_marks.c
+    rows = conn.execute(select(m.since, m.watermark, m.counted, m.late).where(m.campaign == campaign).order_by(m.since.desc())).mappings()
+    return [{**row, "since": from_micros(row["since"]), "watermark": from_micros(row["watermark"])} for row in rows]
 
 
 def states(conn: Connection, plan_ids: Collection[str]) -> dict[str, str]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -54,8 +54,8 @@ class Guard:
     """What pauses a campaign; None: not looked at.
 
     Rates are shares (0-1) of the messages that were handed off, once there are ``least_messages``. ``spend_per_day`` and
-    ``max_loss`` are minor units: what decisions of the last 24 hours hold or spent, and how far below zero the lower bound (95 %)
-    of the incremental profit may lie.
+    ``max_loss`` are minor units: what decisions of the last 24 hours hold or spent, and how much less the treated may have earned than
+    without the campaign. Rates and loss are exceeded when a test says so that stays valid at every look (``campaign_guard``).
     """
 
     complaint_rate: float | None = None
@@ -141,12 +141,73 @@ def read_campaign(source: str | Path | Mapping[str, Any], *, currency: str) -> C
         raise type(error)(f"{where}: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong in a file: the key (``guard.complaint_rate``), and its line where the text was given."""
+
+    where: str
+    what: str
+    line: int | None = None
+
+
+def faults(source: str | Mapping[str, Any], *, currency: str, columns: pa.Schema) -> list[Fault]:
+    """Everything that is wrong with a campaign, in the order of its keys: the text of a file, or a mapping.
+
+    ``columns``: what the expression of the audience may name.
+    """
+    try:
+        told = tomllib.loads(source) if isinstance(source, str) else dict(source)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        return [Fault("file", f"This is no TOML: {error}.", int(line[1]) if line else None)]
+    lines, found = _lines(source) if isinstance(source, str) else {}, list[Fault]()
+
+    def look(where: str, check_it: Callable[[], object]) -> None:
+        try:
+            check_it()
+        except InputError as error:
+            found.append(Fault(where, str(error), lines.get(where)))
+
+    for key in told:
+        look(key, lambda key=key: _known("a campaign", key, KEYS))
+    look("name", lambda: _name(told))
+    look("goal", lambda: _text(told, "goal"))
+    for key in ("from", "until"):
+        look(key, lambda key=key: _time(told, key))
+    for key in (key for key in _NUMBERS if key in told):
+        look(key, lambda key=key: check("campaign", {key: told[key]}, {key: _NUMBERS[key]}))
+    if told.get("budget", "0") != "0":
+        look("budget", lambda: _money(told["budget"], "budget", currency))
+    look("offers", lambda: _names(told, "offers"))
+    look("channels", lambda: _channels(told))
+    look("audience", lambda: expression.compiled(text, columns) if (text := _audience(told)) else None)
+    look("limits", lambda: read_limits(_table(told, "limits"), currency=currency))
+    guard = told.get("guard", {})
+    for key in guard if isinstance(guard, Mapping) else ():
+        look(f"guard.{key}", lambda key=key: _guard({key: guard[key]}, currency=currency))
+    if "trigger" in told:
+        look("trigger", lambda: Watch.read(_table(told, "trigger")))
+    if not found:
+        look("campaign", lambda: _checked(told, currency=currency))  # what no key tells alone, such as until before from
+    return found
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Where the keys of a TOML text stand: "guard.complaint_rate" -> line, counted from 1."""
+    table, found = "", dict[str, int]()
+    for number, line in enumerate(text.splitlines(), 1):
+        if head := re.fullmatch(r"\s*\[([\w.-]+)\]\s*(#.*)?", line):
+            table = head[1]
+            found.setdefault(table, number)
+        elif key := re.match(r"\s*([\w-]+)\s*=", line):
+            found.setdefault(f"{table}.{key[1]}" if table else key[1], number)
+    return found
+
+
 def _checked(told: dict[str, Any], *, currency: str) -> Campaign:
     for key in told:
         _known("a campaign", key, KEYS)
-    name, goal = _text(told, "name"), _text(told, "goal")
-    if not _NAME.fullmatch(name):
-        raise InputError(f'name must be 1 to 63 of a-z, 0-9, "-" and "_", the first a letter or digit; got "{name}".')
+    name, goal = _name(told), _text(told, "goal")
     begins, ends = _time(told, "from"), _time(told, "until")
     if ends <= begins:
         raise InputError(f"until must lie after from; got {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC.")
@@ -161,11 +222,8 @@ def _checked(told: dict[str, Any], *, currency: str) -> Campaign:
     read_limits(limits, currency=currency)
     channels = _channels(told)
     trigger = _table(told, "trigger")
-    audience = told.get("audience")
-    if audience is not None and (not isinstance(audience, str) or not audience.strip()):
-        raise InputError(f"audience must be a text with an expression such as 'recency_days > 60'; got {audience!r}.")
     return Campaign(
-        name, goal, begins, ends, budget, audience, _names(told, "offers"), channels,
+        name, goal, begins, ends, budget, _audience(told), _names(told, "offers"), channels,
         **numbers,
         limits=limits, guard=_guard(_table(told, "guard"), currency=currency),
         watch=Watch.read(trigger) if "trigger" in told else None, told=_jsonable(told),
@@ -214,6 +272,20 @@ def _text(told: Mapping[str, Any], key: str) -> str:
     if not isinstance(found, str) or not found.strip():
         raise InputError(f"{key} must be a text that is not empty; got {found!r}. {_PLAIN}")
     return found
+
+
+def _name(told: Mapping[str, Any]) -> str:
+    name = _text(told, "name")
+    if not _NAME.fullmatch(name):
+        raise InputError(f'name must be 1 to 63 of a-z, 0-9, "-" and "_", the first a letter or digit; got "{name}".')
+    return name
+
+
+def _audience(told: Mapping[str, Any]) -> str | None:
+    audience = told.get("audience")
+    if audience is not None and (not isinstance(audience, str) or not audience.strip()):
+        raise InputError(f"audience must be a text with an expression such as 'recency_days > 60'; got {audience!r}.")
+    return audience
 
 
 def _table(told: Mapping[str, Any], key: str) -> dict[str, Any]:

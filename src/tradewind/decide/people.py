@@ -12,9 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sqlalchemy import Select, and_, or_, select
 
+from tradewind.decide import expression as expressions
+from tradewind.decide.segment_live import Why, values
 from tradewind.engine.books_serve import decisions
 from tradewind.engine.ledger import outbox, plans
+from tradewind.errors import NotFound
 from tradewind.learn import customers
+from tradewind.learn.answers import Answers
+from tradewind.learn.profiles import PROFILE
+from tradewind.learn.registry import active, learned
 from tradewind.types import from_micros, micros, utc
 
 if TYPE_CHECKING:
@@ -49,7 +55,22 @@ class People:
     def table(self) -> tuple[datetime, pa.Table]:
         """The moment, and everybody: see :func:`tradewind.learn.customers.customers`. Takes seconds for many customers."""
         as_of = self._as_of()
-        return as_of, customers.customers(self._home, as_of=as_of)
+        table = customers.customers(self._home, as_of=as_of)
+        return as_of, Answers.load(active(self._home, "answers").path).added(table) if learned(self._home, "answers") else table
+
+    def inside(self, table: pa.Table, expression: str) -> pa.Table:
+        """The rows of :meth:`table` in an audience. Raises InputError for an expression that campaigns would refuse."""
+        return table.filter(pa.array(expressions.matches(expression, _told(table))))
+
+    def why(self, table: pa.Table, expression: str | None, customer: str) -> Why:
+        """Why a customer of :meth:`table` is in an audience or not (None: everybody is). Raises NotFound for a stranger."""
+        row = _told(table.filter(pc.equal(table["customer"], customer)))
+        if not row.num_rows:
+            raise NotFound(f'The shop knows no customer "{customer}".')
+        if not expression:
+            return Why("", customer, inside=True, expression="everybody", parts=())
+        inside = bool(expressions.matches(expression, row)[0])
+        return Why("", customer, inside, expression, values(expression, row.schema, expressions.Cells(row)))
 
     def tags(self, row: pa.Table, *, as_of: datetime) -> pa.Table:
         """The statements about the customers of some rows of :meth:`table`."""
@@ -119,6 +140,11 @@ class People:
         for row in rows:
             told = {name: row[name] for name in ("state", "channel", "plan_id", "decision_id")}
             yield told | {"at": from_micros(row["updated_at"]), "sort": "message", "id": row["message_id"]}
+
+
+def _told(table: pa.Table) -> pa.Table:
+    """What an audience may name: the profile, and how readily a customer answers."""
+    return table.select([name for name in (*PROFILE.names, "answer_rate") if name in table.column_names])
 
 
 def found(table: pa.Table, text: str | None) -> pa.Table:

@@ -14,6 +14,7 @@ from fastapi import Path, Query
 from pydantic import BaseModel, Field, JsonValue
 
 from tradewind.errors import NotFound
+from tradewind.serve.access import Caller
 from tradewind.types import Estimate, Report
 
 T = TypeVar("T")
@@ -86,6 +87,12 @@ class Submitted(BaseModel):
     """Work that a worker takes up: GET /v1/jobs/{job_id} says how it goes."""
 
     job_id: str
+
+
+def signed(caller: Caller) -> str:
+    """Who answers for what is done: the name of the person, or "key NAME" of a program."""
+    kind, _, name = caller.name.partition(":")
+    return name if kind == "person" else f"key {name}"
 
 
 def interval(estimate: Estimate | None) -> Interval | None:

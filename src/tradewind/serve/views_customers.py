@@ -5,8 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+import pyarrow as pa
 from pydantic import BaseModel, Field, JsonValue
 
+from tradewind.decide.segment_live import Why as Membership
+from tradewind.serve.kept import kept
+from tradewind.serve.state import Serving
 from tradewind.serve.views import Word
 
 Contact = Literal["email", "sms", "push", "inapp", "ads", "personalisation", "analytics"]
@@ -257,3 +261,31 @@ class ProofView(BaseModel):
     values: int
     findings: list[Finding]
     notes: list[str]
+
+
+class Part(BaseModel):
+    """One comparison of an expression, whether it holds (null: the cell is empty), and the value of the customer."""
+
+    text: str
+    holds: bool | None
+    value: float | str | None
+
+
+class Member(BaseModel):
+    """Whether a customer is in an audience, and why."""
+
+    customer: str
+    inside: bool
+    expression: str
+    parts: list[Part]
+
+
+def member(found: Membership) -> Member:
+    """The same as values."""
+    parts = [Part(text=one.text, holds=one.holds, value=one.value) for one in found.parts]
+    return Member(customer=found.customer, inside=found.inside, expression=found.expression, parts=parts)
+
+
+def everybody(held: Serving) -> tuple[datetime, pa.Table]:
+    """The moment just after the last event, and a row for every customer, kept for a minute."""
+    return kept(held, "people", lambda shop: shop.people.table())

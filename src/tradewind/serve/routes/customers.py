@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime
 from typing import Annotated, Literal
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from fastapi import APIRouter, HTTPException, Query
 
@@ -17,7 +15,7 @@ from tradewind.serve import views
 from tradewind.serve import views_customers as told
 from tradewind.serve.access import Caller
 from tradewind.serve.auth import needs
-from tradewind.serve.kept import forget, kept, plan
+from tradewind.serve.kept import forget, plan
 from tradewind.serve.problems import described
 from tradewind.serve.state import Held, Serving
 from tradewind.serve.views import Name
@@ -39,7 +37,7 @@ def customers(
     after: views.After = None,
 ) -> views.Page[told.CustomerLine]:
     """Customers by id, without addresses."""
-    table = found(_everybody(held)[1], find).select(list(told.CustomerLine.model_fields))
+    table = found(told.everybody(held)[1], find).select(list(told.CustomerLine.model_fields))
     if after is not None:
         table = table.filter(pc.greater(table["customer"], after))
     rows = [told.CustomerLine(**row) for row in table.slice(0, limit).to_pylist()]
@@ -55,7 +53,7 @@ def find_customer(body: told.Address, held: Held, _caller: Reader) -> told.Names
 @router.get("/v1/customers/{customer}")
 def customer(customer: Name, held: Held, _caller: Reader) -> told.Customer:
     """Profile, tags with confidence, consents as they count now and everything that was said about them."""
-    as_of, table = _everybody(held)
+    as_of, table = told.everybody(held)
     row = table.filter(pc.equal(table["customer"], customer))
     history = held.shop.consents.history(customer)
     if not row.num_rows and not history:
@@ -155,12 +153,8 @@ def verify(customer: Name, held: Held, caller: Private) -> told.ProofView:
     return told.ProofView(**{name: value for name, value in proof.to_json().items() if name in told.ProofView.model_fields})
 
 
-def _everybody(held: Serving) -> tuple[datetime, pa.Table]:
-    return kept(held, "people", lambda shop: shop.people.table())
-
-
 def _known(held: Serving, customer: str) -> bool:
-    table = _everybody(held)[1]
+    table = told.everybody(held)[1]
     return bool(pc.any(pc.equal(table["customer"], customer)).as_py()) or bool(held.shop.consents.history(customer))
 
 
