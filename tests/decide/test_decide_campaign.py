@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 
 import tradewind as tw
 from tradewind import schema
-from tradewind.decide import expression
+from tradewind.decide import campaign_guard, expression
 from tradewind.decide.campaign_books import MOVES, campaign_allows, draft, move, newest
 from tradewind.decide.campaign_file import KEYS, read_campaign
 from tradewind.decide.holdout import held_out
@@ -337,7 +337,8 @@ def test_complaints_above_the_limit_pause_it_and_below_do_not(shop: tw.Shop, tol
     rows = outbox(shop)
     assert len(rows) >= 20
     moment = shop.now() + timedelta(hours=-1)
-    most = int(0.05 * len(rows))
+    most = next(k for k in range(len(rows)) if campaign_guard.above(k + 1, len(rows), 0.05) < 0.05)
+    assert most > 0.05 * len(rows), "one more than the limit is no evidence yet"
 
     def complain(first: int, last: int) -> None:
         events = [
@@ -357,7 +358,9 @@ def test_complaints_above_the_limit_pause_it_and_below_do_not(shop: tw.Shop, tol
     assert shop.campaigns.show("spring")["guard"][0]["exceeded"]
 
 
-def test_spend_of_a_day_and_a_loss_that_may_be_too_large_pause_it(shop: tw.Shop, told: Told, clock: Clock) -> None:
+def test_spend_of_a_day_and_a_loss_that_may_be_too_large_pause_it(
+    shop: tw.Shop, told: Told, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     currency = "CNY"
     started(shop, {**told, "guard": {"spend_per_day": f"0.01 {currency}", "max_loss": f"1 {currency}"}})
     found = {one["name"]: one for one in shop.campaigns.show("spring")["guard"]}
@@ -377,9 +380,18 @@ def test_spend_of_a_day_and_a_loss_that_may_be_too_large_pause_it(shop: tw.Shop,
     shop.collect(schema.conform(pa.table(outcomes), schema.OUTCOMES))
     found = {one["name"]: one for one in shop.campaigns.show("spring")["guard"]}
     assert not found["spend_per_day"]["exceeded"], "that was two days ago"
-    treated = sum(row["variant"] == "treat" for row in rows)
-    assert found["max_loss"]["value"] == pytest.approx(900 * treated, rel=0.05)
+    assert found["max_loss"]["value"] is None, "too few are held out for a confidence sequence"
+    assert "100 of each are needed" in found["max_loss"]["note"]
+    treated, control = margins_of(rows, margins)
+    monkeypatch.setattr(campaign_guard, "_outcomes", lambda _home, _plans: (treated * 100, control * 100))
+    found = {one["name"]: one for one in shop.campaigns.show("spring")["guard"]}
+    assert found["max_loss"]["value"] == pytest.approx(900 * 100 * len(treated), rel=0.05)
     assert shop.campaigns.tick()[0]["state"] == "paused"
+
+
+def margins_of(rows: list[dict[str, Any]], margins: list[int]) -> tuple[list[float], list[float]]:
+    pairs = [(row["variant"], float(margin)) for row, margin in zip(rows, margins, strict=True)]
+    return [margin for variant, margin in pairs if variant == "treat"], [margin for variant, margin in pairs if variant == "holdout"]
 
 
 # -- triggers ---------------------------------------------------------------------------------------------------------

@@ -1,17 +1,21 @@
 """Guard-rails of a campaign: what it did to people and money so far, against the limits of its file. Exceeded: it is paused.
 
-Rates are plain shares of the messages that a provider accepted: complaints, unsubscribes and bounces that name the decision. The
-lower bound of the incremental profit is Welch's (95 %) over the matured outcomes that were collected, treated against held out,
-times the treated. It is looked at again and again, so it stops a harmless campaign more often than one look in forty would.
+They are looked at again and again, at every tick, so each judges by a test that stays valid however often one looks: with a probability of
+95 % a harmless campaign is paused by none of the looks that its whole life holds. A rate (complaints, unsubscribes and bounces that name
+the decision, of the messages that a provider accepted) is exceeded when an always-valid test says that it lies above its limit; a
+loss, when the whole confidence sequence of the incremental profit (treated against held out, over the matured outcomes that were
+collected, times the treated) lies below it. What is spent needs no test: it is what it is.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import case, func, select
@@ -21,12 +25,13 @@ from tradewind.decide.commit import load
 from tradewind.engine import ledger as books
 from tradewind.engine.books_campaigns import campaign_plans
 from tradewind.schema import Kind
-from tradewind.stats.experiment import mean_difference
+from tradewind.stats.sequential import FEW, confidence_sequence, sample_ratio
 from tradewind.types import NOTHING, micros
 
 if TYPE_CHECKING:
     from tradewind.engine.home import Home
 
+LEVEL = 0.95
 _KINDS = {"complaint_rate": Kind.COMPLAINT, "unsubscribe_rate": Kind.UNSUBSCRIBE, "bounce_rate": Kind.BOUNCE}
 
 
@@ -57,8 +62,9 @@ def look(home: Home, campaign: Campaign, plans: Sequence[str], *, now: datetime)
             if len(handed) < guard.least_messages:
                 found.append(Finding(name, limit, None, False, f"{len(handed)} of {guard.least_messages} messages handed off"))
             else:
-                share = len(_decisions(home, _KINDS[name]) & handed) / len(handed)
-                found.append(Finding(name, limit, share, share > limit, f"{len(handed)} messages"))
+                hits = len(_decisions(home, _KINDS[name]) & handed)
+                p = above(hits, len(handed), limit)
+                found.append(Finding(name, limit, hits / len(handed), p < 1 - LEVEL, f"{len(handed)} messages, p = {p:.2g} at every look"))
     if guard.spend_per_day is not None:
         spent = _spent(home, campaign.name, since=now - timedelta(days=1))
         found.append(Finding("spend_per_day", guard.spend_per_day, spent, spent > guard.spend_per_day))
@@ -90,14 +96,31 @@ def _spent(home: Home, campaign: str, *, since: datetime) -> int:
     return int(found or 0)
 
 
+def above(hits: int, messages: int, limit: float) -> float:
+    """The always-valid p-value that ``hits`` of so many messages come from a share of ``limit`` (0-1) or less.
+
+    The prior has the weight of the messages among which one hit would be expected: strong enough for small limits, quick at large excesses.
+    The test against the limit itself is one against every smaller share, too: fewer hits are less evidence.
+    """
+    if hits <= limit * messages:
+        return 1.0
+    return sample_ratio([hits, messages - hits], [limit, 1 - limit], strength=1 / limit) if limit else 0.0
+
+
 def _profit(home: Home, plans: Sequence[str], limit: int) -> Finding:
     treated, control = _outcomes(home, plans)
-    if min(len(treated), len(control)) < 2:
-        return Finding("max_loss", limit, None, False, f"{len(treated)} treated and {len(control)} held-out outcomes")
-    each = mean_difference(treated, control, name="incremental profit")
+    if min(len(treated), len(control)) < FEW:
+        note = f"{len(treated)} treated and {len(control)} held-out outcomes; {FEW} of each are needed"
+        return Finding("max_loss", limit, None, False, note)
+    value = float(np.mean(treated) - np.mean(control))
+    error = math.sqrt(np.var(treated, ddof=1) / len(treated) + np.var(control, ddof=1) / len(control))
+    each = confidence_sequence(value, error, len(treated) + len(control), "incremental profit", level=LEVEL)
     assert each.low is not None
-    low = each.low * len(treated)
-    return Finding("max_loss", limit, -low, -low > limit, f"lower bound of what it earned: {low:,.0f} minor units")
+    assert each.high is not None
+    low, high = each.low * len(treated), each.high * len(treated)
+    return Finding(
+        "max_loss", limit, -value * len(treated), -high > limit, f"it earned {low:,.0f} to {high:,.0f} minor units, at every look"
+    )
 
 
 def _outcomes(home: Home, plans: Sequence[str]) -> tuple[list[float], list[float]]:
