@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tradewind.compose.approval import Approvals, Entry, libraries
+from tradewind.compose.base import Verdict
 from tradewind.compose.choosing import MODEL
+from tradewind.compose.copy_report import Line, lines
+from tradewind.compose.library import read as read_library
 from tradewind.compose.policy import CopyPolicy
 from tradewind.compose.preference import preferences, write
 from tradewind.compose.propose import Proposed, Proposer, Wish, propose, wishes
 from tradewind.compose.sent import read
+from tradewind.compose.template import SLOTS
 from tradewind.errors import InputError, unknown
 from tradewind.learn.registry import active
 
 if TYPE_CHECKING:
     from tradewind.engine.home import Home
+
+
+@dataclass(frozen=True)
+class Review:
+    """A version that waits for a person, with what speaks for and against it: its claims, the facts that fill it, what the guard said."""
+
+    entry: Entry
+    claims: tuple[str, ...]
+    facts: Mapping[str, str]  # name -> kind of value: what code writes into the text, from the catalogue and the offer
+    verdicts: tuple[Verdict, ...]
+    approved: str | None  # the text that is in use now
 
 
 class Words:
@@ -35,7 +50,7 @@ class Words:
         Raises
         ------
         InputError
-            The file cannot be read, or a component breaks the rules; what stands before it in the file is entered.
+            The file cannot be read, or a component breaks the rules; then none of them is entered.
         """
         try:
             told = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -43,18 +58,39 @@ class Words:
             raise InputError(f'Cannot read "{path}" as TOML: {error}. It needs locale = "en" and [[component]] tables.') from error
         if not isinstance(told.get("component"), list) or "locale" not in told:
             raise InputError(f'"{path}" has no locale or no [[component]]. Write them as in the shipped library (docs/copy_learning.md).')
-        found = [self.approvals.draft(row, locale=told["locale"], by=by, at=self.now()) for row in told["component"]]
+        return self.enter(told["component"], locale=told["locale"], by=by)
+
+    def enter(self, rows: Sequence[Mapping[str, Any]], *, locale: str, by: str) -> list[Entry]:
+        """The same of rows as they stand in a library file; a wrong one keeps all of them out."""
+        read_library({"locale": locale, "joiner": "", "colon": "", "component": list(rows)})
+        found = [self.approvals.draft(row, locale=locale, by=by, at=self.now()) for row in rows]
         self.approvals.approve_by_rule(at=self.now())
         newest = self.approvals.current()
         return [newest[entry.component, entry.version] for entry in found]
 
-    def approve(self, component: str, *, by: str, why: str = "") -> Entry:
+    def approve(self, component: str, *, by: str, version: int | None = None, why: str = "") -> Entry:
         """See :meth:`tradewind.compose.approval.Approvals.approve`."""
-        return self.approvals.approve(component, by=by, at=self.now(), why=why)
+        return self.approvals.approve(component, by=by, at=self.now(), version=version, why=why)
 
-    def retire(self, component: str, *, by: str, why: str = "") -> Entry:
+    def retire(self, component: str, *, by: str, version: int | None = None, why: str = "") -> Entry:
         """See :meth:`tradewind.compose.approval.Approvals.retire`."""
-        return self.approvals.retire(component, by=by, at=self.now(), why=why)
+        return self.approvals.retire(component, by=by, at=self.now(), version=version, why=why)
+
+    def reviews(self) -> list[Review]:
+        """What waits for a person, the oldest first, each with the evidence for what it says."""
+        current, found = self.approvals.current(), []
+        for entry in self.approvals.waiting():
+            (component,) = read_library({"locale": entry.locale, "joiner": "", "colon": "", "component": [entry.row]}).components
+            facts = {slot: SLOTS[slot].value for slot in component.template.slots}
+            used = [one for (name, _), one in current.items() if name == entry.component and one.state == "approved"]
+            text = str(used[-1].row["text"]) if used else None
+            found.append(Review(entry, component.claims, facts, self.approvals.verdicts(component), text))
+        return found
+
+    def lines(self, *, as_of: datetime) -> list[Line]:
+        """Every component that had an alternative, with its clicks and its verdict; see :func:`tradewind.compose.copy_report.lines`."""
+        rows, _ = read(self.home, as_of=as_of)
+        return lines(rows, libraries(self.home))
 
     def wishes(self) -> list[Wish]:
         """What is worth writing next in each language; raises StateError where no policy is learned."""

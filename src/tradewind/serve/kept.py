@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 
 from sqlalchemy import func, select
 
+from tradewind.asked import span
 from tradewind.decide.plan import Plan
 from tradewind.engine.ledger import manifest, plans
 from tradewind.serve.state import Serving
@@ -33,6 +34,11 @@ def kept(held: Serving, key: Hashable, make: Callable[[Shop], T]) -> T:
         if len(known) > MANY:
             known.popitem(last=False)
         return cast("T", found[2])
+
+
+def newest(shop: Shop) -> datetime:
+    """The moment just after the last event in the tables. Raises StateError where there is none."""
+    return span(shop.home)[1] + timedelta(microseconds=1)
 
 
 def forget(held: Serving) -> None:
