@@ -53,9 +53,11 @@ def request(  # the arguments of Shop.decide, and the shop's clock
     StateError
         Nothing was learned yet, or there is no event at all.
     """
+    from tradewind.collect.studied import studied
     from tradewind.collect.withdrawals import withdraw_from_log
     from tradewind.decide.commit import promised
     from tradewind.decide.limits import one_budget, read_limits
+    from tradewind.decide.promotion_guard import marked
     from tradewind.decide.read import read_offers
     from tradewind.decide.request import Request
     from tradewind.learn.profiles import profiles
@@ -68,10 +70,10 @@ def request(  # the arguments of Shop.decide, and the shop's clock
     cut = asked.cut(home, as_of, now=now)
     withdraw_from_log(home)  # what came through the inbox counts, too
     progress(0.1, "profiles")
-    people = profiles(home.tables, as_of=cut)
+    people = profiles(studied(home), as_of=cut)
     if people.num_rows == 0:
         raise StateError(f"Nobody to decide for: no event before {cut:%Y-%m-%d %H:%M} UTC and no row of customers names a customer.")
-    people = _answering(home, people, cut, models)
+    people = marked(home, _answering(home, people, cut, models), told.promotion, as_of=cut)
     progress(0.4, "shortlists")
     shortlist = _shortlist(home, cut, models)
     progress(0.7, "choosing")
@@ -150,7 +152,14 @@ def replayed(home: Home, version: str, **more: Any) -> Request:
 
 
 def decided(
-    home: Home, policy: str | None, *, as_of: datetime | str | None, now: Callable[[], datetime], progress: Progress, **wanted: Any
+    home: Home,
+    policy: str | None,
+    *,
+    as_of: datetime | str | None,
+    now: Callable[[], datetime],
+    progress: Progress,
+    key: str | None = None,
+    **wanted: Any,
 ) -> Plan:
     """The committed plan of what is ``wanted`` (:func:`request`), or of a stored policy; it names its version, which is stored.
 
@@ -167,6 +176,8 @@ def decided(
     from tradewind.decide.limits import read_limits
     from tradewind.decide.policy import decide
 
+    if key is not None and (known := _of_key(home, key)) is not None:
+        return known
     if policy is not None:
         if odd := sorted(name for name, value in wanted.items() if value != UNASKED[name]):
             raise InputError(f"decide: a policy brings its own {', '.join(odd)}. Leave out what stands beside it, or the policy.")
@@ -179,10 +190,25 @@ def decided(
         plain = {name: wanted[name] if isinstance(wanted[name], Mapping | str | None) else list(wanted[name]) for name in names}
         settings = wanted | plain | {"limits": limits or None}
         version = versions.publish(home, settings, models=versions.current(home), as_of=utc(plan.meta["as_of"]), now=now())
-    plan = replace(plan, meta={**plan.meta, "policy_version": version})
+    plan = replace(plan, meta={**plan.meta, "policy_version": version} | ({} if key is None else {"key": key}))
     progress(0.95, "committing")
     plan.commit(home, now())
     return plan
+
+
+def _of_key(home: Home, key: str) -> Plan | None:
+    """The plan that was committed under a key."""
+    import json
+
+    from sqlalchemy import select
+
+    from tradewind.decide.plan import Plan
+    from tradewind.engine.ledger import plans
+
+    with home.ledger.read() as conn:
+        rows = conn.execute(select(plans.c.plan_id, plans.c.meta).where(plans.c.meta.contains(json.dumps(key), autoescape=True))).all()
+    found = [row.plan_id for row in rows if json.loads(row.meta).get("key") == key]
+    return Plan.load(home, found[0]) if found else None
 
 
 def retaken(home: Home, version: str, plan: Plan, *, now: datetime) -> Plan:
@@ -261,13 +287,14 @@ Models = Mapping[str, str | None]
 def _shortlist(home: Home, cut: datetime, models: Models | None) -> pa.Table:
     import numpy as np
 
+    from tradewind.collect.studied import studied
     from tradewind.learn import base
     from tradewind.learn.registry import active
     from tradewind.learn.sequences import sequences
 
     path = _path(home, "recommend", cut, models)
     model = base.load(path or active(home, "recommend", before=cut).path)
-    histories = sequences(home.tables, as_of=cut)
+    histories = sequences(studied(home), as_of=cut)
     items = home.tables.to_arrow(home.tables.get("items").select("item", "price", "stock", "available_from", "available_until"))
     sellable = {
         row["item"]
@@ -283,10 +310,11 @@ def _shortlist(home: Home, cut: datetime, models: Models | None) -> pa.Table:
 
 def _answering(home: Home, people: pa.Table, cut: datetime, models: Models | None) -> pa.Table:
     """The profiles with how readily each customer answers messages, and at what hour, where that was learned."""
+    from tradewind.collect.studied import studied
     from tradewind.decide.hours import answered, with_hours
     from tradewind.learn.answers import Answers
 
-    people = with_hours(people, *answered(home.tables, people, as_of=cut))
+    people = with_hours(people, *answered(studied(home), people, as_of=cut))
 
     path = _path(home, "answers", cut, models)
     return Answers.load(path).added(people) if path else people

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tradewind.decide import expression
+from tradewind.decide import expression, promotion_guard
 from tradewind.decide.offers.base import STACK, OfferKind
 from tradewind.decide.request import Request
 from tradewind.errors import InputError
@@ -28,6 +28,8 @@ EXPLAIN = {
     "audience": "the customer is not in the offer's audience",
     "impersonal": "the customer switched personalisation off, and the offer is open to some customers only",
     "blocked": "the customer is blocked, of high risk or part of a ring, and gets nothing that is worth money",
+    "cooling": "the account is too new for anything that is worth money",
+    "ring_cap": "accounts that belong together had what the shop gives to one",
     "expression": "the customer does not meet the offer's eligibility expression",
     "stacking": "the customer holds an offer that this one must not be combined with",
     "offer_stock": "all pieces of the offer are given away",
@@ -79,7 +81,8 @@ def customers(request: Request, shelf: Shelf, profiles: pa.Table, *, send_at: np
     cells = expression.Cells(profiles)
     for meets, which in shelf.conditions:
         codes[np.ix_(~meets(cells).yes, which)] = CODE["expression"]
-    for people, closed, why in ((blocked(request, profiles), shelf.incentive, "blocked"), (impersonal, shelf.some, "impersonal")):
+    marks = [(promotion_guard.has(profiles, why), shelf.incentive, why) for why in ("ring_cap", "cooling")]
+    for people, closed, why in (*marks, (blocked(request, profiles), shelf.incentive, "blocked"), (impersonal, shelf.some, "impersonal")):
         if people.any():
             codes[np.ix_(people, closed)] = CODE[why]
     for audience, number in shelf.audiences:

@@ -22,6 +22,10 @@
 
     [blocked]                      # who gets nothing that is worth money
     customers = ["customer-7"]
+
+    [promotion]                    # against abuse of coupons: the fields of ``Promotion``; without this table nothing is guarded
+    ring_coupons = 1
+    cooling_days = 1
 """
 
 from __future__ import annotations
@@ -32,11 +36,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from tradewind.decide.promotion_guard import Promotion
 from tradewind.decide.request import Caps, Exposure, Limits
 from tradewind.errors import InputError, did_you_mean
 from tradewind.types import money
 
-_PARTS = ("budget", "channels", "offers", "stock", "exposure", "contact", "blocked")
+_PARTS = ("budget", "channels", "offers", "stock", "exposure", "contact", "blocked", "promotion")
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Asked:
     exposure: Exposure | None = None
     limits: Limits = field(default_factory=Limits)
     blocked: frozenset[str] = frozenset()
+    promotion: Promotion | None = None
 
 
 def read_limits(source: str | Path | Mapping[str, Any] | None, *, currency: str) -> tuple[Asked, dict[str, Any]]:
@@ -75,7 +81,8 @@ def read_limits(source: str | Path | Mapping[str, Any] | None, *, currency: str)
         raise InputError(f'limits: budget must be a text such as "2000 {currency}"; got {budget!r}.')
     caps = Caps(tables["channels"], tables["offers"], tables["stock"])
     caps.check(budget=1)
-    return Asked(budget, caps, _exposure(tables["exposure"]), limits, _blocked(tables["blocked"])), told
+    promotion = _promotion(tables["promotion"]) if "promotion" in told else None
+    return Asked(budget, caps, _exposure(tables["exposure"]), limits, _blocked(tables["blocked"]), promotion), told
 
 
 def one_budget(argument: str, asked: Asked) -> str:
@@ -133,3 +140,11 @@ def _blocked(told: Mapping[str, Any]) -> frozenset[str]:
     if not isinstance(people, list) or not all(isinstance(one, str) for one in people):
         raise InputError('limits: blocked.customers must be a list of texts, for example ["customer-7"].')
     return frozenset(people)
+
+
+def _promotion(told: Mapping[str, Any]) -> Promotion:
+    for name in told:
+        _known("limits: [promotion]", name, [one.name for one in fields(Promotion)])
+    found = Promotion(**told)
+    found.check()
+    return found

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 OFF = "personalisation_off"  # of eligibility.EXPLAIN
 PROFILE = "profile"  # what the log of a decision says was not considered
-KEPT = frozenset({"customer", "household", "zone", "locale", "messages_30d", "last_message_at", "blocked", "risk", "ring"})
+KEPT = frozenset({"customer", "household", "zone", "locale", "messages_30d", "last_message_at", "blocked", "risk", "ring", "promotion"})
 
 
 def forgotten(profiles: pa.Table, shortlist: pa.Table | None, impersonal: AbstractSet[str]) -> dict[str, pa.Table | None]:

@@ -31,6 +31,7 @@ class Accounts:
         np.minimum.at(self.first, who, moments.at)
         np.maximum.at(self.last, who, moments.at)
         self.users, self.used, self.kind = self._uses(moments, who)
+        self._values = [value for key in LINKS for value in moments.names[key]]
         claim = (moments.action == CLAIM) & with_coupon
         self.claims = self._tally(who[claim])
         self.claim = np.stack([moments.code["coupon"][claim], moments.at[claim], who[claim]])
@@ -81,8 +82,17 @@ class Accounts:
 
     def shared(self, members: Ints) -> dict[str, int]:
         """How many identifiers of each kind two or more members use."""
-        counts = np.bincount(self.used[np.isin(self.users, members)], minlength=len(self.kind))
-        return {key: int(((counts >= 2) & (self.kind == number)).sum()) for number, key in enumerate(LINKS)}
+        both = self._both(members)
+        return {key: int((self.kind[both] == number).sum()) for number, key in enumerate(LINKS)}
+
+    def named(self, members: Ints) -> list[tuple[str, str]]:
+        """(kind, value) of the same identifiers, but not of those that most of their users are outside of the group: hubs."""
+        everybody = np.bincount(self.used, minlength=len(self.kind))
+        inside = np.bincount(self.used[np.isin(self.users, members)], minlength=len(self.kind))
+        return [(LINKS[self.kind[one]], self._values[one]) for one in self._both(members) if 2 * inside[one] > everybody[one]]
+
+    def _both(self, members: Ints) -> Ints:
+        return np.flatnonzero(np.bincount(self.used[np.isin(self.users, members)], minlength=len(self.kind)) >= 2)
 
 
 def _strength(chance: float) -> float:

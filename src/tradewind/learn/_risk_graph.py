@@ -68,7 +68,7 @@ class Graph:
             users = self._users.get(link)
             if users is not None and len(users) + (own is not None and own not in users) <= HUB:
                 found |= users
-        found.discard(own)  # type: ignore[arg-type]
+        found.discard(own)
         return found
 
     def _component(self, near: set[str], own: str | None) -> int:

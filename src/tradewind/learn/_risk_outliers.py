@@ -64,8 +64,8 @@ class Outliers:
 
     def depths(self, x: Floats) -> Floats:
         """Mean depth at which each row is alone, float64 [n]; smaller is rarer."""
-        x = _filled(x, self.middle).astype(np.float32)  # as the trees compared
-        return np.concatenate([self._some(x[begin : begin + ROWS]) for begin in range(0, len(x), ROWS)] or [np.zeros(0)])
+        compared = _filled(x, self.middle).astype(np.float32)  # as the trees did
+        return np.concatenate([self._some(compared[begin : begin + ROWS]) for begin in range(0, len(x), ROWS)] or [np.zeros(0)])
 
     def _some(self, x: NDArray[np.float32]) -> Floats:
         rows, trees = np.arange(len(x))[:, None], np.arange(len(self.feature))[None, :]

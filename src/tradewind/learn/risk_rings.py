@@ -17,21 +17,29 @@ When not to use: where accounts have no device, address or card fingerprints; th
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.learn._risk_accounts import Accounts
-from tradewind.learn._risk_log import Moments
+from tradewind.learn._risk_log import Moments, read
 from tradewind.learn._risk_tracks import many
+from tradewind.learn.registry import active, learned, publish
 from tradewind.params import Number, Rule, check
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+    from tradewind.engine.home import Home
+
 Ints = NDArray[np.int64]
+NAME, FILE = "rings", "rings.json"  # in the registry
 STEP, STRONGEST = 1.3, 1.5  # how a candidate is taken apart: each time by ties so much stronger, up to those
 
 
@@ -51,6 +59,7 @@ class Ring:
     discount: int  # what its coupons took off: the money at stake
     first: int  # microseconds
     last: int
+    marks: tuple[str, ...]  # of the identifiers that two or more members share
 
     def words(self) -> tuple[str, ...]:
         """The evidence in sentences."""
@@ -139,7 +148,52 @@ def _ring(accounts: Accounts, members: Ints) -> Ring:
         score=sum(evidence.values()),
         evidence=evidence,
         shared=accounts.shared(members),
+        marks=tuple(sorted(mark(kind, value) for kind, value in accounts.named(members))),
         first=int(accounts.first[members].min()),
         last=int(accounts.last[members].max()),
         **sums,
     )
+
+
+@dataclass(frozen=True)
+class Known:
+    """Rings as they were last learned: customer -> ring, and :func:`mark` of what two members share -> ring."""
+
+    customers: Mapping[str, str]
+    marks: Mapping[str, str]
+
+
+def mark(kind: str, value: str) -> str:
+    """A device, an address or a card as rings are stored: a hash, so that no file of a model names one."""
+    return hashlib.sha256(f"{kind}|{value}".encode()).hexdigest()[:24]
+
+
+def learn(home: Home, *, as_of: datetime, now: datetime, rings: Rings | None = None) -> list[Ring]:
+    """Find the rings before ``as_of`` and make them the active version; an empty list is published, too."""
+    events = home.tables.to_arrow(home.tables.events(as_of=as_of))
+    found = (rings or Rings()).find(read(events, home.tables.to_arrow(home.tables.get("customers"))))
+    text = json.dumps([vars(ring) for ring in found], ensure_ascii=False, sort_keys=True, default=list)
+    card = {"rings": len(found), "accounts": sum(len(ring.customers) for ring in found)}
+    publish(home, NAME, lambda path: _write(path, text), as_of=as_of, card=card, now=now)
+    return found
+
+
+def loaded(home: Home, *, before: datetime | None = None) -> list[Ring]:
+    """The rings of the active version; raises StateError where none was learned, or only later than ``before``."""
+    told = json.loads((active(home, NAME, before=before).path / FILE).read_text(encoding="utf-8"))
+    return [Ring(**{**row, "customers": tuple(row["customers"]), "marks": tuple(row["marks"])}) for row in told]
+
+
+def rings_of(home: Home, *, before: datetime | None = None) -> Known:
+    """The same for look-ups; nobody where no rings were learned."""
+    if not learned(home, NAME):
+        return Known({}, {})
+    found = loaded(home, before=before)
+    return Known(
+        {name: ring.ring for ring in found for name in ring.customers},
+        {one: ring.ring for ring in found for one in ring.marks},
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    (path / FILE).write_text(text, encoding="utf-8")
