@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tradewind.collect.consent_desk import Desk
     from tradewind.compose._chat_batch import Loaded
     from tradewind.compose.desk import Words
+    from tradewind.decide.budgets import Budgets
     from tradewind.decide.campaign import Campaigns
     from tradewind.decide.people import People
     from tradewind.decide.plan import Plan
@@ -148,6 +149,13 @@ class Doors:
         from tradewind.decide.plans import Plans
 
         return Plans(self.home)
+
+    @property
+    def budgets(self) -> Budgets:
+        """Where the money of budgets is: held, spent, left, by day."""
+        from tradewind.decide.budgets import Budgets
+
+        return Budgets(self.home)
 
     @property
     def policies(self) -> Policies:

@@ -58,13 +58,17 @@ class People:
         table = customers.customers(self._home, as_of=as_of)
         return as_of, Answers.load(active(self._home, "answers").path).added(table) if learned(self._home, "answers") else table
 
+    def columns(self, table: pa.Table) -> pa.Table:
+        """What an audience may name, of :meth:`table`: the profile, and how readily a customer answers."""
+        return table.select([name for name in (*PROFILE.names, "answer_rate") if name in table.column_names])
+
     def inside(self, table: pa.Table, expression: str) -> pa.Table:
         """The rows of :meth:`table` in an audience. Raises InputError for an expression that campaigns would refuse."""
-        return table.filter(pa.array(expressions.matches(expression, _told(table))))
+        return table.filter(pa.array(expressions.matches(expression, self.columns(table))))
 
     def why(self, table: pa.Table, expression: str | None, customer: str) -> Why:
         """Why a customer of :meth:`table` is in an audience or not (None: everybody is). Raises NotFound for a stranger."""
-        row = _told(table.filter(pc.equal(table["customer"], customer)))
+        row = self.columns(table.filter(pc.equal(table["customer"], customer)))
         if not row.num_rows:
             raise NotFound(f'The shop knows no customer "{customer}".')
         if not expression:
@@ -140,11 +144,6 @@ class People:
         for row in rows:
             told = {name: row[name] for name in ("state", "channel", "plan_id", "decision_id")}
             yield told | {"at": from_micros(row["updated_at"]), "sort": "message", "id": row["message_id"]}
-
-
-def _told(table: pa.Table) -> pa.Table:
-    """What an audience may name: the profile, and how readily a customer answers."""
-    return table.select([name for name in (*PROFILE.names, "answer_rate") if name in table.column_names])
 
 
 def found(table: pa.Table, text: str | None) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +58,13 @@ class Experiments:
         edges = np.cumsum([shares[arm] for arm in ordered]) / sum(shares.values()) * BUCKETS
         salt = f"{self._home.settings.salt}/experiment/{name}"
         return {unit: ordered[int(np.searchsorted(edges, bucket(unit, salt=salt), side="right"))] for unit in units}
+
+    def all(self) -> dict[str, dict[str, float]]:
+        """Every experiment that was begun, by name, with the shares of its arms."""
+        key, value = books.meta.c.key, books.meta.c.value
+        with self._home.ledger.read() as connection:
+            rows = connection.execute(select(key, value).where(key.startswith("experiment:")).order_by(key)).all()
+        return {str(name).partition(":")[2]: json.loads(text) for name, text in rows}
 
     def _record(self, name: str, shares: Mapping[str, float]) -> None:
         key, text = f"experiment:{name}", json.dumps(dict(sorted(shares.items())))
@@ -120,7 +128,8 @@ class Experiments:
                         "taken out by history": f"{left:.1%}",
                     }
                 )
-        return power_report(Trial("", "", (Metric("margin"),)), rows, units=units, at=end)
+        report = power_report(Trial("", "", (Metric("margin"),)), rows, units=units, at=end)
+        return replace(report, simulated=home.settings.simulated)
 
     def longer(self, plan: Plan, *, days: float, as_of: datetime | str | None = None) -> Report:
         """Measure a plan in its window and for ``days`` days after it: what lasted, and what was only pulled forward."""
@@ -128,6 +137,19 @@ class Experiments:
 
         end = utc(plan.meta["as_of"]) + timedelta(days=float(plan.meta["window_days"]) + days)
         return measure(self._home, plan, as_of=min(end, self._now() if as_of is None else utc(as_of)), longer=days)
+
+    def foreseen(self, plan: Plan, *, days: float = 180, as_of: datetime | str | None = None) -> Report:
+        """Measure a plan, and foresee by the surrogate index what it brings in the ``days`` days after its window.
+
+        It rests on an assumption that the report states; :meth:`longer` measures where the time has passed.
+        """
+        from tradewind.measure.measure import measure
+        from tradewind.measure.profit import sample
+        from tradewind.measure.surrogate import foreseen_section
+
+        at = self._now() if as_of is None else utc(as_of)
+        section = foreseen_section(self._home, sample(self._home, plan, as_of=at), days=days, currency=str(plan.meta["currency"]))
+        return measure(self._home, plan, as_of=at, more=[section])
 
 
 def _customers(home: Home) -> list[str]:
