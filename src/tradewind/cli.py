@@ -34,6 +34,7 @@ from tradewind.commands import (
     outbox,
     privacy,
     reviews,
+    risk,
     serve,
     start,
 )
@@ -89,6 +90,7 @@ app.add_typer(consent.app, name="consent")
 app.add_typer(access.keys, name="keys")
 app.add_typer(access.people, name="people")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(risk.app, name="risk")
 
 
 def exit_code(error: BaseException) -> int:

@@ -10,6 +10,7 @@ from tradewind.engine.expression import Language, fail, parse
 from tradewind.engine.expression_tree import Kind, names
 from tradewind.errors import did_you_mean
 
+SHOWN = 60  # names that an error lists
 _HOLDS = {"text": "texts", "flag": "true or false", "number": "numbers"}
 _KIND: dict[type, Kind] = {float: "number", str: "text", bool: "flag"}
 
@@ -98,7 +99,8 @@ class _Types:
             if value.name not in self.kinds:
                 noun = self.language.noun
                 hint = did_you_mean(value.name, self.kinds)
-                self.fail(value.at, f'there is no {noun} "{value.name}".{hint} Known: {", ".join(self.kinds)}.')
+                listed = ", ".join(self.kinds) if len(self.kinds) <= SHOWN else f"{len(self.kinds)} names"
+                self.fail(value.at, f'there is no {noun} "{value.name}".{hint} Known: {listed}.')
             return self.kinds[value.name]
         for side in (value.left, value.right):
             if (kind := self.kind(side)) != "number":

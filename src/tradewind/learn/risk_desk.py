@@ -56,24 +56,26 @@ class RiskDesk:
     ) -> list[Backtest]:  # fmt: skip
         """What the rules would have done with the orders and claims of the ``days`` before ``as_of``; of all rules, or some.
 
-        Features are those of each moment; fraud is what was known at ``as_of`` (:meth:`label`, :meth:`settle`), and orders younger
-        than ``delay_days`` count as unknown. Overlap and newly stopped people compare with all rules of the file. The result is noted:
-        without it a text cannot be activated. Raises InputError for a wrong rule or name, StateError without a model that a rule needs.
+        Features are those of each moment. Fraud is what was known at ``as_of``, or is known now (:meth:`label`, :meth:`settle`); what
+        was younger than ``delay_days`` then counts as unknown. Overlap and newly stopped people compare with all rules of the file. The
+        result is noted: without it a text cannot be activated. Raises InputError for a wrong rule or name, StateError without a model
+        that a rule needs.
         """
         from tradewind.learn.risk import truth
 
         within("backtest", {"days": days}, {"days": Number(0.01, 3_660)})
         rules, until = self._rules(), self._cut(as_of)
+        known = self._now() if as_of is None else until
         chosen = [self._named(name, rules) for name in names] or rules
         if not chosen:
             raise StateError(f"There is no rule yet. Write {self._home.root / FILE} first; docs/risk.md shows how.")
         past = self._scored(history(self._home, until=until, days=days), rules)
-        label = truth(past.ids, past.at, self.labels(), as_of=until, delay_days=delay_days)
+        label = truth(past.ids, past.at, self.labels(), as_of=known, delay_days=delay_days)
         acting = {each.rule.name for each in self.rules() if each.acting}
         found = backtest(rules, past.columns, label, past.amount, kinds=FIELDS, customer=past.columns["customer"].tolist(), acting=acting)
         told = [one for rule, one in zip(rules, found, strict=True) if rule in chosen]
         with self._home.ledger.write() as conn:
-            books.keep_backtests(conn, [one.figures() for one in told], chosen, as_of=until, by=by, now=self._now())
+            books.keep_backtests(conn, [one.figures() for one in told], chosen, as_of=known, by=by, now=self._now())
         return told
 
     def activate(self, name: str, *, by: str) -> Rule:

@@ -29,7 +29,7 @@ from tradewind.engine.expression import Language, fail
 from tradewind.engine.expression_tree import Condition, Kind, named, tests
 from tradewind.engine.expression_types import read
 from tradewind.engine.expression_values import Row, row
-from tradewind.errors import InputError, did_you_mean, unknown
+from tradewind.errors import InputError, NotFound, did_you_mean
 
 VERDICTS = ("allow", "review", "block")  # from mild to strict
 MODES = ("shadow", "acting")
@@ -160,7 +160,7 @@ def checked(features: Mapping[str, Any], kinds: Mapping[str, str]) -> Row:
     """
     for name, value in features.items():
         if name not in kinds:
-            raise unknown("field", name, kinds)
+            raise NotFound(f'There is no field "{name}".{did_you_mean(name, kinds)} See them all: tradewind risk rules --fields')
         kind = kinds[name]
         fits = isinstance(value, bool) if kind == "flag" else isinstance(value, str) if kind == "text" else _number(value)
         if value is not None and not fits:
