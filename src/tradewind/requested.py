@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tradewind.decide.curve import Curve
     from tradewind.decide.door import Door
     from tradewind.decide.plan import Plan
+    from tradewind.decide.promotion_guard import Promotion
     from tradewind.decide.request import Request
     from tradewind.decide.value import ValueModel
     from tradewind.decide.versions import Policies
@@ -53,14 +54,11 @@ def request(  # the arguments of Shop.decide, and the shop's clock
     StateError
         Nothing was learned yet, or there is no event at all.
     """
-    from tradewind.collect.studied import studied
     from tradewind.collect.withdrawals import withdraw_from_log
     from tradewind.decide.commit import promised
     from tradewind.decide.limits import one_budget, read_limits
-    from tradewind.decide.promotion_guard import marked
     from tradewind.decide.read import read_offers
     from tradewind.decide.request import Request
-    from tradewind.learn.profiles import profiles
 
     _, currency = asked.budget("0", currency=home.settings.currency)
     told, _ = read_limits(limits, currency=currency)
@@ -70,10 +68,7 @@ def request(  # the arguments of Shop.decide, and the shop's clock
     cut = asked.cut(home, as_of, now=now)
     withdraw_from_log(home)  # what came through the inbox counts, too
     progress(0.1, "profiles")
-    people = profiles(studied(home), as_of=cut)
-    if people.num_rows == 0:
-        raise StateError(f"Nobody to decide for: no event before {cut:%Y-%m-%d %H:%M} UTC and no row of customers names a customer.")
-    people = marked(home, _answering(home, people, cut, models), told.promotion, as_of=cut)
+    people = _people(home, cut, models, told.promotion)
     progress(0.4, "shortlists")
     shortlist = _shortlist(home, cut, models)
     progress(0.7, "choosing")
@@ -287,14 +282,13 @@ Models = Mapping[str, str | None]
 def _shortlist(home: Home, cut: datetime, models: Models | None) -> pa.Table:
     import numpy as np
 
-    from tradewind.collect.studied import studied
     from tradewind.learn import base
     from tradewind.learn.registry import active
     from tradewind.learn.sequences import sequences
 
     path = _path(home, "recommend", cut, models)
     model = base.load(path or active(home, "recommend", before=cut).path)
-    histories = sequences(studied(home), as_of=cut)
+    histories = sequences(home.tables, as_of=cut)
     items = home.tables.to_arrow(home.tables.get("items").select("item", "price", "stock", "available_from", "available_until"))
     sellable = {
         row["item"]
@@ -308,13 +302,23 @@ def _shortlist(home: Home, cut: datetime, models: Models | None) -> pa.Table:
     return ranking.table()
 
 
+def _people(home: Home, cut: datetime, models: Models | None, promotion: Promotion | None) -> pa.Table:
+    """The profiles, with what was learned of answers, and whom a policy keeps from coupons."""
+    from tradewind.decide.promotion_guard import marked
+    from tradewind.learn.profiles import profiles
+
+    people = profiles(home.tables, as_of=cut)
+    if people.num_rows == 0:
+        raise StateError(f"Nobody to decide for: no event before {cut:%Y-%m-%d %H:%M} UTC and no row of customers names a customer.")
+    return marked(home, _answering(home, people, cut, models), promotion, as_of=cut)
+
+
 def _answering(home: Home, people: pa.Table, cut: datetime, models: Models | None) -> pa.Table:
     """The profiles with how readily each customer answers messages, and at what hour, where that was learned."""
-    from tradewind.collect.studied import studied
     from tradewind.decide.hours import answered, with_hours
     from tradewind.learn.answers import Answers
 
-    people = with_hours(people, *answered(studied(home), people, as_of=cut))
+    people = with_hours(people, *answered(home.tables, people, as_of=cut))
 
     path = _path(home, "answers", cut, models)
     return Answers.load(path).added(people) if path else people
