@@ -91,4 +91,4 @@ def description() -> dict[str, Any]:
 
 
 def _name(route: APIRoute) -> str:
-    return route.name
+    return f"{route.tags[0]}_{route.name}"  # several topics approve, decide and tell why
