@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tradewind.collect.backup import Restored
     from tradewind.collect.consent_desk import Desk
+    from tradewind.collect.health import Data
     from tradewind.compose._chat_batch import Loaded
     from tradewind.compose.desk import Words
     from tradewind.decide.budgets import Budgets
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tradewind.engine.home import Home
     from tradewind.learn.demand_desk import DemandDesk
     from tradewind.learn.forget import Privacy
+    from tradewind.learn.models_desk import Models
     from tradewind.learn.risk_desk import RiskDesk
     from tradewind.measure.evidence import Evidence
     from tradewind.measure.experiments import Experiments
@@ -99,6 +101,13 @@ class Doors:
 
         return Desk(self.home, now=self.now, fault=fault)
 
+    @property
+    def data(self) -> Data:
+        """What loads did, what waits in quarantine, what lies in files."""
+        from tradewind.collect.health import Data
+
+        return Data(self.home)
+
     # -- learn --------------------------------------------------------------------------------------------------------
 
     def customers(self, *, tags: bool = False, as_of: datetime | str | None = None) -> pa.Table:
@@ -126,6 +135,13 @@ class Doors:
             raise NotFound(f'There is no review of "{strange[0]}" before {cut:%Y-%m-%d}. Look for the id of the item in the catalogue.')
         sections, simulated = reviews.report(found, some), self.home.settings.simulated
         return Report(f"What {len(found.reviews):,} reviews say", cut, sections, simulated=simulated)
+
+    @property
+    def models(self) -> Models:
+        """The stored models: versions with their cards, which one is in use, and going back."""
+        from tradewind.learn.models_desk import Models
+
+        return Models(self.home, now=self.now)
 
     @property
     def demand(self) -> DemandDesk:

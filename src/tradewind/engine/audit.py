@@ -89,9 +89,16 @@ def note(conn: Connection, actor: str, action: str, subject: str = "", detail: M
     return Entry(row["seq"], from_micros(row["at"]), actor, action, subject, json.loads(text), digest)
 
 
-def entries(conn: Connection, *, subject: str | None = None, action: str | None = None, limit: int = 100) -> list[Entry]:
-    """The newest rows, newest first; ``action`` takes the beginning of a name (``campaign`` finds ``campaign.pause``)."""
+def entries(
+    conn: Connection, *, subject: str | None = None, action: str | None = None, limit: int = 100, before: int | None = None
+) -> list[Entry]:
+    """The newest rows, newest first, those before a number if one is given.
+
+    ``action`` takes the beginning of a name (``campaign`` finds ``campaign.pause``).
+    """
     query = select(audit).order_by(audit.c.seq.desc()).limit(limit)
+    if before is not None:
+        query = query.where(audit.c.seq < before)
     if subject is not None:
         query = query.where(audit.c.subject == subject)
     if action is not None:
