@@ -148,6 +148,11 @@ def _attributes(raw: str | None) -> dict[str, Any]:
     return {str(key).strip().lower(): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
+def _source(item: Mapping[str, Any], name: str, where: str = "") -> str:
+    """Where a fact about an item stands: in the catalogue, or in what a person confirmed (``learn.product_queue``)."""
+    return f"confirmed.{name}" if name in item.get("confirmed", ()) else where or f"items.{name}"
+
+
 def _text(value: object, *, leaf: bool = False) -> str | None:
     if not isinstance(value, str):
         return None
@@ -196,7 +201,7 @@ class _Build:
         for name in ("brand", "category"):  # a shop with two languages keeps the second one among the attributes
             self.name(name, _text(known.get(f"{name}_{short}"), leaf=name == "category"), f"items.attributes.{name}_{short}", script=short)
         if "brand" not in self.facts:
-            self.name("brand", item.get("brand"), "items.brand")
+            self.name("brand", item.get("brand"), _source(item, "brand"))
         if "brand" in self.facts and self.facts["brand"].text.casefold() in locales.data("locales")["names"]["nobody"]:
             del self.facts["brand"]
         if "brand" in self.facts and short == "en" and clean.script(self.facts["brand"].text) == "zh":
@@ -204,21 +209,21 @@ class _Build:
         if any(sensitive(str(item.get(column) or "")) for column in ("category", "title", "title_zh", "title_en")):
             self.flags.add("sensitive")
         if "category" not in self.facts:
-            self.name("category", _text(item.get("category"), leaf=True), "items.category", script=short)
-        self._feature(known, short)
+            self.name("category", _text(item.get("category"), leaf=True), _source(item, "category"), script=short)
+        self._feature(item, known, short)
         stock = item.get("stock")
         if stock is not None and stock > 0:
             band = "low_stock" if stock <= LOW_STOCK else "in_stock"
             self.flags.add(band)
             self.add("stock", band, band, "items.stock", self.at + STOCK_FRESH)
 
-    def _feature(self, known: Mapping[str, Any], script: str) -> None:
+    def _feature(self, item: Mapping[str, Any], known: Mapping[str, Any], script: str) -> None:
         table = locales.data("locales")[self.locale]
         for key, label in table["labels"].items():
             value = clean.name(_text(known.get(f"{key}_{script}") or known.get(key)))
             if value and clean.width(value) <= NARROW and clean.script(value) == script:
                 text = table["feature"].replace("{label}", label).replace("{value}", value)
-                self.add("feature", (key, value), text, f"items.attributes.{key}", self.at + FRESH)
+                self.add("feature", (key, value), text, _source(item, key, f"items.attributes.{key}"), self.at + FRESH)
                 return
 
     def proof(self, proof: Proof) -> None:

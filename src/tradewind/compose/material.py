@@ -24,7 +24,7 @@ from tradewind.compose.pricelog import histories
 from tradewind.compose.prices import History
 from tradewind.decide.read import read_offers
 from tradewind.engine.ledger import manifest
-from tradewind.learn import reviews
+from tradewind.learn import product_queue, reviews
 from tradewind.schema import Kind
 from tradewind.types import NOTHING, Offer, Reason, utc
 
@@ -40,11 +40,12 @@ COLUMNS = (
 
 
 def catalogue(conn: Connection) -> str:
-    """Return a mark of the catalogue and the offers as committed: what was written under another one is looked at again.
+    """Return a mark of the catalogue, the offers and what was confirmed of items: what was written under another one is looked at again.
 
     ``deliver`` asks in the transaction that hands a message off, so nothing leaves with a price that was replaced before.
     """
-    return hashlib.sha256(repr(conn.execute(_CATALOGUE).scalars().all()).encode()).hexdigest()[:16]
+    told = repr(conn.execute(_CATALOGUE).scalars().all()) + product_queue.mark(conn)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Material:
         return cls(
             decisions,
             customers,
-            {row["item"]: row for row in rows},
+            {row["item"]: row for row in product_queue.completed(home, rows)},
             _offers(plan, (*read_offers(tables), *(offers or ())), decisions),
             _proofs(home, now),
             {**histories(home, [i for i in wanted if i is not None], now=now)} if any(m.prices for m in markets.markets) else {},

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,12 @@ class Tables:
         self.session = session  # the SparkSession, where there is one
         self.backend: str = con.name  # "duckdb" | "pyspark"
         self._log = log
+        self._left_out: pa.Table | None = None
+
+    @property
+    def root(self) -> Path:
+        """The shop's folder."""
+        return self._log.root
 
     @classmethod
     def on_duckdb(cls, log: EventLog, *, threads: int | None = None, memory_limit: str | None = None) -> Tables:
@@ -67,7 +73,15 @@ class Tables:
         """
         if name not in schema.TABLES:
             raise unknown("table", name, schema.TABLES)
-        return self._read(name, self._log.files(name))
+        return self._seen(self._read(name, self._log.files(name))) if name == "events" else self._read(name, self._log.files(name))
+
+    def without(self, customers: Collection[str]) -> Tables:
+        """The same tables on the same engine, where the events of these customers are left out; those of nobody known stay."""
+        if not customers:
+            return self
+        other = Tables(self._log, self.con, self.session)
+        other._left_out = pa.table({"customer": pa.array(sorted(customers), pa.string())})
+        return other
 
     def events(self, *, as_of: datetime | None = None) -> ibis.Table:
         """The events, or those strictly before ``as_of``: an event at ``as_of`` is the future."""
@@ -75,7 +89,7 @@ class Tables:
             return self.get("events")
         import ibis
 
-        table = self._read("events", self._log.files("events", before=as_of))
+        table = self._seen(self._read("events", self._log.files("events", before=as_of)))
         return table.filter(table.at < ibis.literal(utc(as_of)).cast("timestamp('UTC')"))
 
     def to_arrow(self, expr: Any) -> pa.Table:
@@ -105,6 +119,9 @@ class Tables:
         """Let the engine go. A Spark session stays: others may use it."""
         if self.backend == "duckdb":
             self.con.disconnect()
+
+    def _seen(self, events: ibis.Table) -> ibis.Table:
+        return events if self._left_out is None else events.anti_join(self.memory(self._left_out), "customer")
 
     def _read(self, name: str, files: Sequence[Path]) -> ibis.Table:
         if not files:

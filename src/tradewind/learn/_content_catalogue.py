@@ -6,9 +6,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+
+from tradewind.learn import _store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,13 +20,15 @@ if TYPE_CHECKING:
     from tradewind.engine.tables import Tables
 
 T = TypeVar("T")
+PICTURES = "models/pictures"  # in the shop's folder
 WORDS = ("title", "title_zh", "title_en", "brand", "description_zh", "description_en")
 COLUMNS = ("item", *WORDS, "category", "price", "attributes", "available_from")
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """``texts``: the words of an item in any language; ``shelves``: its category; ``listed``: its first day in microseconds.
+    """``texts``: the words of an item in any language; ``shelves``: its category; ``listed``: its first day in microseconds;
+    ``pictures``: the vector of its picture, float32 [d] of length one.
 
     An item that is missing in one of them has none.
     """
@@ -30,6 +36,7 @@ class Catalogue:
     texts: Mapping[str, str] = field(default_factory=dict)
     shelves: Mapping[str, str] = field(default_factory=dict)
     listed: Mapping[str, int] = field(default_factory=dict)
+    pictures: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class Column(Mapping[str, T], Generic[T]):
@@ -84,7 +91,22 @@ class _Rows:
 def catalogue(tables: Tables) -> Catalogue:
     """The catalogue of the table ``items``; nothing is read before a model asks, so the shop must still be open then."""
     rows = _Rows(tables)
-    return Catalogue(Column(rows.texts), Column(rows.shelves), Column(rows.listed))
+    return Catalogue(Column(rows.texts), Column(rows.shelves), Column(rows.listed), Column(lambda: pictures(tables.root)))
+
+
+def keep_pictures(root: Path, vectors: Mapping[str, NDArray[np.float32]], *, encoder: str) -> None:
+    """Store the vectors of the items' pictures in the shop's folder ``root``, in place of those of before."""
+    items = sorted(vectors)
+    found = np.stack([vectors[item] for item in items]) if items else np.empty((0, 0), np.float32)
+    _store.write(root / PICTURES, {"encoder": encoder}, {**_store.pack("items", items), "vectors": found})
+
+
+def pictures(root: Path) -> dict[str, NDArray[np.float32]]:
+    """What :func:`keep_pictures` stored last; empty where nothing was."""
+    if not (root / PICTURES).is_dir():
+        return {}
+    _, arrays = _store.read(root / PICTURES)
+    return dict(zip(_store.unpack("items", arrays).tolist(), arrays["vectors"], strict=True))
 
 
 def described(row: Mapping[str, Any], band: int) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.errors import InputError
+from tradewind.learn.encoders import FOLDER, HTTP, text_encoder
 
 HASHED = 2**18
 MANY = 1000  # items above which a feature of a single item is dropped: it links nothing and costs memory
@@ -60,13 +61,16 @@ def lsa(texts: Sequence[str], *, dims: int, seed: int) -> NDArray[np.float32]:
 
 
 def encode(texts: Sequence[str], folder: str) -> NDArray[np.float32]:
-    """Unit vectors of the texts by the sentence-transformers model in ``folder``, float32 [I, d]; nothing is downloaded.
+    """Unit vectors of the texts by the sentence-transformers model in ``folder``, or by what another slot of ``encoders`` names;
+    float32 [I, d]; nothing is downloaded.
 
     Raises
     ------
     InputError
         The folder is not there, or the library is not installed.
     """
+    if folder.startswith((FOLDER, *HTTP)):
+        return text_encoder(folder).encode(texts)
     path = Path(folder)
     if not path.is_dir():
         raise InputError(f"content: encoder={folder!r} is no folder. Name one with a saved sentence-transformers model, or leave it out.")

@@ -118,7 +118,7 @@ def built(data: Mapping[str, Any]) -> Lexicon:
     denied = re.compile(rf"(?:\b(?:{latin})[\s-]|(?:{han}))$") if latin and han else None
     words, keys = {}, {}
     for attribute, entry in data.items():
-        if attribute == "words":
+        if attribute in ("words", "looks"):
             continue
         keys[attribute] = tuple(key.casefold() for key in entry["keys"])
         if "pattern" in entry:

@@ -1,6 +1,6 @@
-"""Items by what they are: words of title, brand, category, attributes and price band, and what people went on to.
+"""Items by what they are: words of title, brand, category, attributes and price band, pictures, and what people went on to.
 
-Every item is a vector x of its text and never changes. A history item h asks with x_h plus a shift that the log taught:
+Every item is a vector x of its text and its picture and never changes. A history item h asks with x_h plus a shift that the log taught:
 where the customers of h went next, in words. The shift comes from a ridge regression of co-consumption on the texts of the warm
 items, and its length is bounded, so that an item without events asks with its text alone. Scores are inner products, so items
 that nobody has touched are ranked like any other. The idea of a frozen embedding plus a bounded trainable delta: "Let It Go?
@@ -37,7 +37,9 @@ class Content(Recommender):
 
     ``dims`` of the text vectors; ``decay`` per moment back in the history; ``bound``: longest shift of a history item, in lengths
     of its text vector (0: text alone); ``ridge`` of the regression; ``encoder``: a local folder with a sentence-transformers
-    model, None for hashed words and character n-grams (Chinese needs no segmentation) in latent semantic analysis; ``seed``.
+    model or a slot of :mod:`tradewind.learn.encoders`, None for hashed words and character n-grams (Chinese needs no segmentation) in
+    latent semantic analysis; ``pictures``: length of an item's picture vector beside its text's, where the shop looked at pictures
+    (``tradewind products images``; 0: not at all); ``seed``.
 
     Texts come from the log's ``catalogue``; an item without one is described by its category. ``described`` is the share of
     items that have either. An item without any is never recommended, unless that is so for all: then all score 0, and a warning
@@ -52,6 +54,7 @@ class Content(Recommender):
         "decay": Number(0.01, 1),
         "bound": Number(0, 1000),
         "ridge": Number(1e-6, 1e6),
+        "pictures": Number(0, 100),
         "seed": Number(0, 2**31, whole=True),
     }
 
@@ -63,11 +66,12 @@ class Content(Recommender):
         bound: float = 2.0,
         ridge: float = 1.0,
         encoder: str | None = None,
+        pictures: float = 0.5,
         seed: int = 0,
         weights: Mapping[str, float] | None = None,
     ) -> None:
         self.dims, self.decay, self.bound, self.ridge = dims, decay, bound, ridge
-        self.encoder, self.seed, self.weights = encoder, seed, weights
+        self.encoder, self.pictures, self.seed, self.weights = encoder, pictures, seed, weights
 
     @property
     def described(self) -> float:
@@ -80,7 +84,8 @@ class Content(Recommender):
     def _fit(self, log: Sequences) -> None:
         texts = self._texts(log)
         self._has = np.array([bool(text) for text in texts])
-        if not self._has.any():
+        seen = self._seen(log)
+        if not self._has.any() and seen is None:
             logging.getLogger(__name__).warning(
                 "content: none of the %d items has a text or a category, so all of them look alike. Collect a catalogue.", len(texts)
             )
@@ -91,6 +96,8 @@ class Content(Recommender):
         else:
             self._text = lsa(texts, dims=self.dims, seed=self.seed)
         self._text[~self._has] = 0
+        if seen is not None:
+            self._text, self._has = np.hstack([self._text, self.pictures * seen]), self._has | seen.any(axis=1)
         found = signal(log, table(self.weights), merge=True)
         taken = np.bincount(found.item, found.weight, minlength=len(self.items))
         self._query, self._crowd = self._text.copy(), self._text[self._has].mean(axis=0) if self._has.any() else self._text.sum(axis=0)
@@ -105,6 +112,14 @@ class Content(Recommender):
         shift = (root[:, None] * (together @ (root[:, None] * self._text))) @ inverse
         self._query = bounded(self._text, shift, self.bound * strength / (strength + SHRINK))
         self._crowd = ((np.sqrt(taken) @ self._text) @ inverse).astype(np.float32)
+
+    def _seen(self, log: Sequences) -> Matrix | None:
+        """Vectors of the items' pictures, float32 [I, d], zeros where there is none; None where no item has one."""
+        known = log.catalogue.pictures
+        if not self.pictures or not any(name in known for name in log.items):
+            return None
+        nothing = np.zeros_like(next(iter(known.values())))
+        return np.stack([known.get(name, nothing) for name in log.items]).astype(np.float32)
 
     @staticmethod
     def _texts(log: Sequences) -> list[str]:
