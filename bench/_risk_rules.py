@@ -1,16 +1,23 @@
-"""Rules: how often two evaluators and SQLite differ, and how fast fifty of them run over a million rows."""
+"""Rules: how often two evaluators and SQLite differ, how fast fifty run over a million rows, and how long one verdict takes."""
 
 from __future__ import annotations
 
+import itertools
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _harness import Harness, clock
 
+from tradewind.engine.home import Home
+from tradewind.learn import _risk_rule_books as books
+from tradewind.learn import risk_features
 from tradewind.learn._risk_rule_columns import fired
+from tradewind.learn.risk_desk import RiskDesk
 from tradewind.learn.risk_rules import Rule, parse
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "learn"))
@@ -30,10 +37,20 @@ PLAIN = (  # ours and in SQL; pandas.eval takes neither texts with empty cells n
     ),
 )
 
+ENTRY = """
+[[rules]]
+name = "r{number}"
+rule = "block if {text}"
+reason = {{ zh = "-", en = "-" }}
+owner = "bench"
+mode = "acting"
+"""
+
 
 def run(bench: Harness) -> None:
     agreement(bench)
     speed(bench)
+    latency(bench)
 
 
 def agreement(bench: Harness) -> None:
@@ -86,6 +103,42 @@ def speed(bench: Harness) -> None:
     assert (rowwise == told[:, :few]).all()
     _duckdb(bench, columns, [sql.format(**some) for (_, sql), some in zip(drawn, figures, strict=True)], told, rate)
     _pandas(bench, columns, rules, told)
+
+
+def latency(bench: Harness) -> None:
+    """One verdict through the desk: the file looked at, fifty rules, the whitelist, the verdict and its audit row on disk."""
+    count = 200 if bench.quick else 3_000
+    fields = [name for name, kind in risk_features.FIELDS.items() if kind == "number"]
+    rng = np.random.default_rng(bench.arguments.seed)
+    with tempfile.TemporaryDirectory() as folder, Home.open(Path(folder) / "shop") as home:
+        texts = [
+            f"{name} >= {40 + number} and {other} < {number // 10}" for number, (name, other) in enumerate(rng.choice(fields, (50, 2)))
+        ]
+        (home.root / "risk.toml").write_text("".join(ENTRY.format(number=number, text=text) for number, text in enumerate(texts)))
+        begun = datetime(2026, 1, 1, tzinfo=UTC)
+        ticks = (begun + timedelta(milliseconds=number) for number in itertools.count())
+        desk = RiskDesk(home, now=lambda: next(ticks), cut=lambda _: begun)
+        rules = [each.rule for each in desk.rules()]
+        with home.ledger.write() as conn:
+            books.keep_backtests(conn, [{}] * len(rules), rules, as_of=begun, by="person:bench", now=begun)
+            for rule in rules:
+                books.permit(conn, rule, by="person:bench", now=begun)
+        told, wall, cpu, bare = [], [], [], []
+        for number in range(count):
+            values = dict(zip(fields, rng.geometric(0.05, len(fields)).astype(float).tolist(), strict=True))
+            with clock() as one:
+                told.append(desk.check({**values, "customer": f"c{number}"}, moment=f"o{number}").verdict)
+            wall.append(one["wall"])
+            cpu.append(one["cpu"])
+            with clock() as one, home.ledger.write() as conn:
+                conn.exec_driver_sql("UPDATE meta SET value = value")
+            bare.append(one["wall"])
+    bench.figure("verdicts written", count)
+    bench.figure("share of verdicts that block", told.count("block") / count)
+    bench.figure("verdict CPU milliseconds", 1e3 * float(np.mean(cpu)))
+    bench.figure("verdict p50 milliseconds", 1e3 * float(np.quantile(wall, 0.5)))
+    bench.figure("verdict p99 milliseconds", 1e3 * float(np.quantile(wall, 0.99)), target=("<=", 20.0))
+    bench.figure("p99 of a bare commit beside it", 1e3 * float(np.quantile(bare, 0.99)))
 
 
 def _duckdb(bench: Harness, columns: Mapping[str, np.ndarray], texts: list[str], told: np.ndarray, rate: float) -> None:

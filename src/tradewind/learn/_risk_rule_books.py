@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, or_, select, update
 
 from tradewind import schema
 from tradewind.engine import audit
 from tradewind.engine import books_risk as books
-from tradewind.engine.ledger import upsert
+from tradewind.engine.ledger import insert_new, upsert
 from tradewind.errors import InputError, NotFound, StateError, unknown
 from tradewind.learn.risk_rules import Rule
 from tradewind.params import Number
@@ -180,18 +180,16 @@ def whitelist(conn: Connection, *, now: datetime) -> list[Trusted]:
 def passes(conn: Connection, features: Mapping[str, Any], *, now: datetime) -> str | None:
     """The first kind of key of a moment that is on the whitelist."""
     c = books.risk_trusted.c
-    for kind in KINDS:
-        query = select(c.subject).where(c.kind == kind, c.subject == features.get(kind), c.expires_at > micros(now))
-        if features.get(kind) is not None and conn.execute(query).first():
-            return kind
-    return None
+    keys = [and_(c.kind == kind, c.subject == features[kind]) for kind in KINDS if features.get(kind) is not None]
+    found = set(conn.execute(select(c.kind).where(or_(*keys), c.expires_at > micros(now))).scalars()) if keys else set()
+    return next((kind for kind in KINDS if kind in found), None)
 
 
 # -- verdicts -------------------------------------------------------------------------------------------------------------
 
 
-def keep(conn: Connection, check: Check, *, by: str) -> None:
-    """Write a verdict and its row of the audit log."""
+def keep(conn: Connection, check: Check, *, by: str) -> bool:
+    """Write a verdict and its row of the audit log, unless it was written before; returns whether it is new."""
     told = {"fired": _listed(check.fired), "shadow": _listed(check.shadow)}
     values = {name: value for one in (*check.fired, *check.shadow) for name, value in one.values.items()}
     row = {
@@ -206,10 +204,12 @@ def keep(conn: Connection, check: Check, *, by: str) -> None:
         "state": check.state,
         **{name: json.dumps(some, ensure_ascii=False) for name, some in told.items()},
     }
-    conn.execute(insert(books.risk_checks).values(row))
+    if not insert_new(conn, books.risk_checks, [row]):
+        return False
     subject = f"customer:{check.customer}" if check.customer else f"check:{check.check_id}"
     names = {name: [one["rule"] for one in some] for name, some in told.items()}
     audit.note(conn, by, "risk.verdict", subject, {"check": check.check_id, "verdict": check.verdict, **names}, at=check.at)
+    return True
 
 
 def identity(moment: str | None, features: Mapping[str, Any], *, now: datetime) -> str:
@@ -241,12 +241,12 @@ def settle(conn: Connection, check_id: str, decision: str, *, by: str, note: str
         raise NotFound(f'There is no verdict "{check_id}". Reviews that wait: tradewind risk queue')
     if found.state is None:
         raise StateError(f'The verdict "{check_id}" is {found.verdict}: there is nothing to review. See: tradewind risk queue')
-    if found.state != "open":
-        raise StateError(f'The review "{check_id}" was {found.state} by {found.by} on {found.settled_at:%Y-%m-%d}. It is decided once.')
-    done = replace(found, state=DECISIONS[decision], by=by, note=note, settled_at=now)
     c = books.risk_checks.c
+    done = replace(found, state=DECISIONS[decision], by=by, note=note, settled_at=now)
     values = {"state": done.state, "by": by, "note": note, "settled_at": micros(now)}
-    conn.execute(update(books.risk_checks).where(c.check_id == check_id).values(values))
+    if not conn.execute(update(books.risk_checks).where(c.check_id == check_id, c.state == "open").values(values)).rowcount:
+        found = one(conn, check_id) or found
+        raise StateError(f'The review "{check_id}" was {found.state} by {found.by} on {found.settled_at:%Y-%m-%d}. It is decided once.')
     if found.moment is not None:
         label(conn, [(found.moment, decision == "reject", now)], source="review")
     subject = f"customer:{found.customer}" if found.customer else f"check:{check_id}"

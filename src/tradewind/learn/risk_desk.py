@@ -125,17 +125,15 @@ class RiskDesk:
             permits = books.permits(conn)
             held = tuple(rule.name for rule in rules if rule.mode == "acting" and permits.get(rule.name) != rule.digest)
             acting = [rule for rule in hits if rule.mode == "acting" and rule.name not in held]
-            name = books.identity(moment, features, now=now)
-            if known := books.one(conn, name):
-                return replace(known, held=held)
             trusted = books.passes(conn, features, now=now)
             verdict = "allow" if trusted else strictest(acting)
             told = Check(
-                name, now, verdict, moment, _text(features.get("customer")), amount, trusted,
+                books.identity(moment, features, now=now), now, verdict, moment, _text(features.get("customer")), amount, trusted,
                 fired=books.fired(acting, features), shadow=books.fired([rule for rule in hits if rule not in acting], features),
                 held=held, state="open" if verdict == "review" else None,
             )  # fmt: skip
-            books.keep(conn, told, by=by)
+            if not books.keep(conn, told, by=by):
+                told = replace(books.one(conn, told.check_id) or told, held=held)
         return told
 
     def checks(self, *, limit: int = 100) -> list[Check]:

@@ -21,7 +21,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -86,9 +86,15 @@ def load(path: Path, kinds: Mapping[str, str]) -> list[Rule]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Cannot read {path}: {error}. It must be a text file in UTF-8.") from error
     try:
-        return loads(text, kinds)
+        return list(_loaded(text, tuple(kinds.items())))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+@lru_cache(maxsize=8)
+def _loaded(text: str, kinds: tuple[tuple[str, str], ...]) -> tuple[Rule, ...]:
+    """Read once as long as the file says the same: a service asks for every order."""
+    return tuple(loads(text, dict(kinds)))
 
 
 def loads(text: str, kinds: Mapping[str, str]) -> list[Rule]:
