@@ -282,13 +282,14 @@ Models = Mapping[str, str | None]
 def _shortlist(home: Home, cut: datetime, models: Models | None) -> pa.Table:
     import numpy as np
 
+    from tradewind.collect.studied import studied
     from tradewind.learn import base
     from tradewind.learn.registry import active
     from tradewind.learn.sequences import sequences
 
     path = _path(home, "recommend", cut, models)
     model = base.load(path or active(home, "recommend", before=cut).path)
-    histories = sequences(home.tables, as_of=cut)
+    histories = sequences(studied(home), as_of=cut)
     items = home.tables.to_arrow(home.tables.get("items").select("item", "price", "stock", "available_from", "available_until"))
     sellable = {
         row["item"]
@@ -304,10 +305,11 @@ def _shortlist(home: Home, cut: datetime, models: Models | None) -> pa.Table:
 
 def _people(home: Home, cut: datetime, models: Models | None, promotion: Promotion | None) -> pa.Table:
     """The profiles, with what was learned of answers, and whom a policy keeps from coupons."""
+    from tradewind.collect.studied import studied
     from tradewind.decide.promotion_guard import marked
     from tradewind.learn.profiles import profiles
 
-    people = profiles(home.tables, as_of=cut)
+    people = profiles(studied(home), as_of=cut)
     if people.num_rows == 0:
         raise StateError(f"Nobody to decide for: no event before {cut:%Y-%m-%d %H:%M} UTC and no row of customers names a customer.")
     return marked(home, _answering(home, people, cut, models), promotion, as_of=cut)
@@ -315,10 +317,11 @@ def _people(home: Home, cut: datetime, models: Models | None, promotion: Promoti
 
 def _answering(home: Home, people: pa.Table, cut: datetime, models: Models | None) -> pa.Table:
     """The profiles with how readily each customer answers messages, and at what hour, where that was learned."""
+    from tradewind.collect.studied import studied
     from tradewind.decide.hours import answered, with_hours
     from tradewind.learn.answers import Answers
 
-    people = with_hours(people, *answered(home.tables, people, as_of=cut))
+    people = with_hours(people, *answered(studied(home), people, as_of=cut))
 
     path = _path(home, "answers", cut, models)
     return Answers.load(path).added(people) if path else people

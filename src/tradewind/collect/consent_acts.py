@@ -122,14 +122,20 @@ def in_force(conn: Connection, customer: str) -> dict[str, bool]:
 
 
 def personal(conn: Connection, customer: str) -> bool:
-    """Whether decisions and texts may use what is known of this customer: yes until personalisation is switched off."""
-    return in_force(conn, customer).get("personalisation", True)
+    """Whether decisions and texts may use what is known of this customer: yes until personalisation or analytics is switched off."""
+    said = in_force(conn, customer)
+    return all(said.get(use, True) for use in USES)
 
 
 def impersonal(conn: Connection, *, among: Sequence[str] | None = None) -> frozenset[str]:
-    """The customers who switched personalisation off: all of them, or those ``among`` a few."""
+    """The customers who switched personalisation or analytics off: all of them, or those ``among`` a few."""
+    return frozenset().union(*(switched_off(conn, use, among=among) for use in USES))
+
+
+def switched_off(conn: Connection, use: str, *, among: Sequence[str] | None = None) -> frozenset[str]:
+    """The customers whose last word on a use of their data was no; who was never asked is not among them."""
     c = ledger.consents.c
-    query = select(c.customer, c.granted).where(c.channel == "personalisation").order_by(c.at)
+    query = select(c.customer, c.granted).where(c.channel == use).order_by(c.at)
     rows = conn.execute(query if among is None else query.where(c.customer.in_(among))).all()
     latest = {row.customer: bool(row.granted) for row in rows}
     return frozenset(name for name, granted in latest.items() if not granted)

@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Row, delete, func, select, update
 
 from tradewind.collect import consent_texts, consent_tokens
 from tradewind.collect.consent import UNSUBSCRIBED, Consents, spare, withdraw
-from tradewind.collect.consent_acts import CONTACTS, GRANTED, WITHDRAWN, Act, append, history, in_force, known, personal, purpose_of
+from tradewind.collect.consent_acts import CONTACTS, GRANTED, WITHDRAWN, Act, append, history, in_force, known, purpose_of
 from tradewind.collect.vault import Vault
 from tradewind.engine import audit, ledger
 from tradewind.engine.books_people import consent_requests
@@ -250,7 +250,7 @@ class Desk:
             if "erased" in why.values() or not (said or reached):
                 return ()
             found = [Choice(channel, reason == "", _fixed(reason)) for channel, reason in why.items()]
-            return (*found, Choice("personalisation", personal(conn, customer)))
+            return (*found, Choice("personalisation", in_force(conn, customer).get("personalisation", True)))
 
     def choose(self, customer: str, wanted: Mapping[str, bool], *, locale: str, source: str, evidence: Mapping[str, Any]) -> list[str]:
         """Switch what differs from now, and nothing else; returns the names of what changed."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from tradewind.collect.studied import studied
 from tradewind.decide import expression
 from tradewind.decide.segment_live_store import DAY, LIVE, NEEDED, NEVER, Store
 from tradewind.errors import InputError, did_you_mean, unknown
@@ -117,7 +118,7 @@ class LiveSegments:
     def of(cls, home: Home, segments: Mapping[str, str], *, now: datetime) -> LiveSegments:
         """The segments of a shop from all events before ``now`` that were collected, those in the inbox included."""
         home.log.compact(now=now)
-        tables = home.tables
+        tables = studied(home)
         events = tables.to_arrow(tables.events(as_of=now).select(*NEEDED))
         return cls(segments, events, tables.to_arrow(tables.get("customers")), now=now)
 
@@ -145,7 +146,7 @@ class LiveSegments:
     def catch_up(self, home: Home, *, now: datetime) -> tuple[Change, ...]:
         """Take in what the shop's log holds since a day before the last moment, inbox included."""
         home.log.compact(now=now)
-        events = home.tables.events(as_of=now)
+        events = studied(home).events(as_of=now)
         fresh = home.tables.to_arrow(events.filter(events.at >= self.now - OVERLAP).select(*NEEDED))
         return self.apply((Event(**row) for row in fresh.to_pylist()), now=now)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, delete, select, update
 
 from tradewind import plugins
+from tradewind.collect.studied import studied
 from tradewind.decide.hashing import canonical, digest
 from tradewind.decide.triggers.base import DAY, HOUR, Firing, Memory, Signal, Trigger, fold
 from tradewind.engine import books_campaigns as books
@@ -218,7 +219,7 @@ def _row(campaign: str, kind: str, one: Firing, at: int) -> dict[str, Any]:
 
 
 def _heard(home: Home, watch: Watch, end: int) -> Any:
-    events = home.tables.events(as_of=from_micros(end))
+    events = studied(home).events(as_of=from_micros(end))
     return events.filter(events.customer.notnull() & events.kind.isin(sorted(watch.machine.hears)))
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tradewind.collect.studied import studied
 from tradewind.errors import InputError
 from tradewind.learn._orderbook import OrderBook
 from tradewind.learn.lifetime import CustomerValue
@@ -52,7 +53,7 @@ KEPT_DAYS = {
 
 def learn(home: Home, *, as_of: datetime, now: datetime, seed: int = 0) -> Section:
     """Fit customer value on the orders before ``as_of`` and make it the active version; says why not where it cannot be."""
-    book = OrderBook.read(home.tables, as_of=as_of)
+    book = OrderBook.read(studied(home), as_of=as_of)
     title, why = "What customers will spend", "there are no orders"
     for days in HORIZONS:
         model = CustomerValue(horizon_days=days, seed=seed)
@@ -79,14 +80,14 @@ def customers(home: Home, *, as_of: datetime) -> pa.Table:
     chance of no purchase within them; ``alive`` the chance still to be a customer. The last four are null for who never bought,
     and for everybody until a value model was learned.
     """
-    table = profiles(home.tables, as_of=as_of)
+    table = profiles(studied(home), as_of=as_of)
     table = table.append_column("segment", rfm(table)["segment"])
     if not learned(home, NAME):
         for name in ("expected_value", "churn", "alive"):
             table = table.append_column(name, pa.nulls(table.num_rows, pa.float64()))
         return table.append_column("horizon_days", pa.nulls(table.num_rows, pa.int64()))
     model = CustomerValue.load(active(home, NAME, before=as_of).path)
-    found = model.predict(OrderBook.read(home.tables, as_of=as_of), as_of=as_of)
+    found = model.predict(OrderBook.read(studied(home), as_of=as_of), as_of=as_of)
     place = pc.index_in(table["customer"], value_set=pa.array(found.names, pa.string())).combine_chunks()
 
     def placed(values: NDArray[np.float64]) -> pa.Array:

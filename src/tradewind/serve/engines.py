@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 from sqlalchemy import select
 
+from tradewind.collect.studied import studied
 from tradewind.engine.ledger import manifest, plans
 from tradewind.errors import StateError
 from tradewind.learn._signal import recode
@@ -165,7 +166,7 @@ class Engines:
         waiting = frozenset(self._home.log.waiting_ids()["id"].to_pylist())
         version, files, items = active(self._home, "recommend"), _files(self._home, "events"), _files(self._home, "items")
         model = load(version.path)
-        log = sequences(self._loading.tables, as_of=at + timedelta(days=1))
+        log = sequences(studied(self._loading), as_of=at + timedelta(days=1))
         server = Server(model, log, filters=_filters(self._loading, model.items))
         index = {name: code for code, name in enumerate(model.items)}
         shelf = {name: code for code, name in enumerate(model.categories)}
