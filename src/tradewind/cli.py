@@ -37,6 +37,7 @@ from tradewind.commands import (
     risk,
     serve,
     start,
+    work,
 )
 from tradewind.commands.base import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OTHER, EXIT_STATE, EXIT_TRANSIENT
 from tradewind.errors import InputError, Locked, StateError, TradewindError, Transient
@@ -79,6 +80,7 @@ for command in (
     audit.audit,
     serve.serve,
     serve.openapi,
+    work.work,
     start.run,
     start.demo,
     start.doctor,
@@ -89,6 +91,8 @@ app.add_typer(campaign.app, name="campaign")
 app.add_typer(consent.app, name="consent")
 app.add_typer(access.keys, name="keys")
 app.add_typer(access.people, name="people")
+app.add_typer(work.jobs, name="jobs")
+app.add_typer(work.schedule, name="schedule")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(risk.app, name="risk")
 

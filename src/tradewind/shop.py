@@ -203,6 +203,7 @@ class Shop(Doors):
         seed: int = 0,
         limits: str | Path | Mapping[str, Any] | None = None,
         policy: str | None = None,
+        key: str | None = None,
         progress: Progress | None = None,
     ) -> Plan:
         """Choose for every customer an offer, an item and a channel, or nothing, and commit the plan.
@@ -210,7 +211,8 @@ class Shop(Doors):
         ``offers`` names kinds or ids (all when None); ``channels`` names channels, or maps them to the cost of one
         contact in minor units; ``budget`` is money for discounts and contacts, such as ``"2000 CNY"``; ``holdout`` is the
         share of customers who get nothing, to measure against. ``limits``: a TOML file or mapping (``decide/limits.py``).
-        ``policy`` decides with a stored version (:attr:`policies`): its models and all that was asked then.
+        ``policy`` decides with a stored version (:attr:`policies`): its models and all that was asked then. ``key``: where a plan
+        was committed under it, that plan is the answer, so that asking twice decides once.
 
         Raises
         ------
@@ -222,7 +224,7 @@ class Shop(Doors):
         self.privacy.check()
         return decided(
             self.home, policy, offers=offers, channels=channels, budget=budget, holdout=holdout, window_days=window_days,
-            seed=seed, limits=limits, as_of=as_of, now=self.now, progress=progress or _quiet,
+            seed=seed, limits=limits, as_of=as_of, now=self.now, key=key, progress=progress or _quiet,
         )  # fmt: skip
 
     def live(self, plan: Plan | None = None, *, visits: int | None = None) -> Door:

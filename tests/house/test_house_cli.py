@@ -19,9 +19,12 @@ SURFACE = {
     "risk": set(),  # a group: rules, check, backtest, activate, shadow, allow, queue, settle, label, score, rings
     "keys": set(),  # a group: add, list, revoke
     "people": set(),  # a group: add, list, remove
+    "jobs": set(),  # a group: submit, list, show, cancel
+    "schedule": set(),  # a group: set, list, remove
     "openapi": {"--out"},
+    "work": {"--shop", "--once", "--grace"},
     "audit": {"--shop", "--verify", "--expect", "--prices", "--subject", "--action", "--limit", "--as-of", "--json"},
-    "serve": {"--public", "--shop", "--base", "--host", "--port", "--keep-ip"},
+    "serve": {"--public", "--shop", "--base", "--host", "--port", "--keep-ip", "--worker"},
     "collect": {"--shop", "--mapping", "--json"},
     "map": {"--json"},
     "learn": {"--shop", "--recommend", "--size", "--as-of", "--evaluate", "--seed", "--json"},
@@ -135,7 +138,7 @@ SURFACE = {
     "quality": {"--shop", "--as-of", "--days", "--html", "--json"},
     "reviews": {"--shop", "--item", "--as-of", "--json"},
     "run": {"--shop", "--mapping", "--budget", "--holdout", "--recommend", "--as-of", "--locale", "--seed", "--json"},
-    "demo": {"--size", "--rounds", "--seed", "--json"},
+    "demo": {"--size", "--rounds", "--seed", "--serve", "--port", "--json"},
     "doctor": {"--shop", "--json"},
 }
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,10 +32,25 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="Where to listen; put a proxy with a certificate in front.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65_535)] = 8080,
     keep_ip: Annotated[bool, typer.Option("--keep-ip", help="Keep a keyed hash of the visitor's address with a consent.")] = False,
+    worker: Annotated[bool, typer.Option("--worker/--no-worker", help="Also do the shop's jobs; more workers: tradewind work.")] = True,
 ) -> None:
     """Serve the HTTP interface and the console of a shop until it is stopped; with --base the customers' pages as well."""
-    with opened_shop(shop) as opened:
+    with opened_shop(shop) as opened, working(shop, wanted=worker and not public):
         listen(opened, public=public, base=base, host=host, port=port, keep_ip=keep_ip)
+
+
+@contextmanager
+def working(shop: str, *, wanted: bool) -> Iterator[None]:
+    """A worker beside the service, in a process of its own: work that takes long must not slow an answer."""
+    if not wanted:
+        yield
+        return
+    child = subprocess.Popen([sys.executable, "-m", "tradewind", "work", "--shop", shop])  # noqa: S603  no shell, our own command
+    try:
+        yield
+    finally:
+        child.terminate()
+        child.wait()
 
 
 def listen(shop: Shop, *, public: bool = False, base: str | None = None, host: str, port: int, keep_ip: bool = False) -> None:

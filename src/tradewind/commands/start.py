@@ -52,14 +52,21 @@ def demo(
     size: Annotated[str, typer.Option("--size", help="tiny, small, medium or large.")] = "small",
     rounds: Annotated[int, typer.Option("--rounds", help="Plans, one after the other; each learns from those before.")] = 3,
     seed: Seed = 7,
+    serve: Annotated[bool, typer.Option("--serve", help="Then serve the shop with its console (docs/console.md).")] = False,
+    port: Annotated[int, typer.Option("--port", min=1, max=65_535, help="Where --serve listens.")] = 8080,
     as_json: Json = False,
 ) -> None:
     """The whole loop on a simulated shop, with a report to open."""
+    from tradewind.commands.serve import listen, working
     from tradewind.demo import demo as play
 
     with progress_bar("demo", quiet=as_json) as progress:
         result = play(folder, size=size, rounds=rounds, seed=seed, progress=progress, say=(lambda _: None) if as_json else typer.echo)
     say(result, f"Open {result['report']}", as_json=as_json)
+    if serve:
+        url = str(folder / "shop")
+        with opened_shop(url) as opened, working(url, wanted=True):
+            listen(opened, host="127.0.0.1", port=port)
 
 
 def doctor(shop: ShopUrl = ".", as_json: Json = False) -> None:
