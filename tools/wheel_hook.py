@@ -9,7 +9,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class WithConsole(BuildHookInterface):
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling names it
         """Look for the built pages; an editable install reads them from the clone later."""
         index = Path(self.root) / "src" / "tradewind" / "serve" / "console_build" / "index.html"
         if version != "editable" and not index.is_file():

@@ -11,7 +11,7 @@ import { BrowserRouter } from "react-router";
 
 import { Problem } from "./api/client";
 import { App } from "./App";
-import { theme } from "./theme";
+import { theme, variables } from "./theme";
 import { Speaking } from "./words";
 
 /** A session that has ended shows the log-in page, whichever request found out. */
@@ -31,7 +31,7 @@ const root = document.getElementById("root");
 if (!root) throw new Error("index.html has no #root");
 createRoot(root).render(
   <StrictMode>
-    <MantineProvider theme={theme} defaultColorScheme="auto">
+    <MantineProvider theme={theme} cssVariablesResolver={variables} defaultColorScheme="auto">
       <Notifications position="bottom-right" />
       <QueryClientProvider client={queries}>
         <Speaking>

@@ -5,6 +5,9 @@ import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
 
+/** What a GET of a path answers. */
+export type Got<Path extends keyof paths> = paths[Path] extends { get: { responses: { 200: { content: { "application/json": infer Answer } } } } } ? Answer : never;
+
 /** What the service says when it refuses (RFC 9457), as an error that can be shown. */
 export class Problem extends Error {
   constructor(

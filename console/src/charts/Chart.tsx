@@ -21,7 +21,7 @@ export function Chart({ label, sheet, height = 280, option }: ChartProps) {
   return (
     <figure style={{ margin: 0 }}>
       {asTable ? <Figures label={label} sheet={sheet} /> : <Drawing label={label} height={height} option={option} />}
-      <Button size="compact-xs" variant="subtle" color="gray" onClick={() => setAsTable(!asTable)} aria-pressed={asTable}>
+      <Button size="compact-xs" variant="subtle" color="gray" c="dimmed" fw={400} onClick={() => setAsTable(!asTable)} aria-pressed={asTable}>
         {asTable ? words.asChart : words.asTable}
       </Button>
     </figure>

@@ -33,7 +33,7 @@ function intervalsOption(ink: Ink, rows: readonly Spread[], say: Say): EChartsOp
         return row ? plain(row.name, `${say(row.value)}  (${say(row.low)} ... ${say(row.high)})`) : "";
       },
     },
-    xAxis: { ...axis, type: "value", min: (x) => Math.min(0, x.min), max: (x) => Math.max(0, x.max), axisLabel: { ...axis.axisLabel, formatter: say, hideOverlap: true } },
+    xAxis: { ...axis, type: "value", axisLabel: { ...axis.axisLabel, formatter: say, hideOverlap: true } },
     yAxis: { ...axis, type: "category", data: names, inverse: true, splitLine: { show: false }, axisLabel: { ...axis.axisLabel, color: ink.text, width: 170, overflow: "truncate" } },
     series: [
       {

@@ -206,7 +206,7 @@ function NewKey({ onClose }: { onClose: () => void }) {
 function State({ on, off }: { on: boolean; off: string }) {
   const words = useWords().settings;
   return (
-    <Badge variant="light" color={on ? "sea" : "gray"}>
+    <Badge color={on ? "sea" : "gray"}>
       {on ? words.active : off}
     </Badge>
   );

@@ -6,6 +6,7 @@ import { Link, Outlet, useLocation } from "react-router";
 
 import { Boundary } from "../ui/Boundary";
 import { useWords } from "../words";
+import { Zone } from "../words/format";
 import { Mark } from "./Mark";
 import { GROUPS, pagesFor } from "./places";
 import { LanguagePick, SchemePick } from "./Picks";
@@ -40,7 +41,7 @@ export function Layout({ session }: { session: Session }) {
               {session.shop}
             </Text>
             {session.simulated && (
-              <Badge color="orange" variant="light" size="sm" title={words.simulatedWhy}>
+              <Badge color="orange" c="var(--warn-ink)" size="sm" style={{ flexShrink: 0 }} title={words.simulatedWhy}>
                 {words.simulated}
               </Badge>
             )}
@@ -59,7 +60,9 @@ export function Layout({ session }: { session: Session }) {
         <div style={{ maxWidth: 1180, marginInline: "auto" }}>
           <Boundary key={pathname}>
             <Suspense fallback={<Text c="dimmed">{words.loading}</Text>}>
-              <Outlet />
+              <Zone value={session.zone}>
+                <Outlet />
+              </Zone>
             </Suspense>
           </Boundary>
         </div>

@@ -52,7 +52,7 @@ export function Login() {
                 {words.login.enter}
               </Button>
               <Text size="xs" c="dimmed">
-                {words.login.none} <code>tradewind users add</code>
+                {words.login.none} <code>tradewind people add</code>
               </Text>
             </Stack>
           </form>

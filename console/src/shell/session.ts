@@ -41,3 +41,10 @@ export function useLogOut() {
     },
   });
 }
+
+/** The shop that one is logged in to; only inside the frame, where somebody is. */
+export function useShop(): Session {
+  const { data } = useSession();
+  if (!data) throw new Error("Nobody is logged in.");
+  return data;
+}

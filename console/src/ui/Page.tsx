@@ -45,7 +45,7 @@ export function Panel({ title, note, aside, children, ...rest }: PanelProps) {
               </Text>
             )}
           </div>
-          {aside}
+          {aside && <div style={{ flexShrink: 0 }}>{aside}</div>}
         </Group>
       )}
       {children}

@@ -1,18 +1,33 @@
 import { Alert, Button, Center, Skeleton, Stack, Text } from "@mantine/core";
 import { IconAlertTriangle, IconInbox } from "@tabler/icons-react";
-import type { UseQueryResult } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 
 import { Problem } from "../api/client";
 import { useWords } from "../words";
 
+type Asked<T> = { data: T | undefined; error: Error | null; refetch: () => unknown };
+type Paged<T> = Asked<T> & { hasNextPage?: boolean; isFetchingNextPage?: boolean; fetchNextPage?: () => unknown };
+
 /** What a question to the service looks like while it is open, when it failed, and when it was answered. */
-export function Answered<T>({ query, children, rows = 4 }: { query: UseQueryResult<T>; children: (data: T) => ReactNode; rows?: number }) {
+export function Answered<T>({ query, children, rows = 4 }: { query: Paged<T>; children: (data: T) => ReactNode; rows?: number }) {
   const words = useWords();
-  if (query.data !== undefined) return <>{children(query.data)}</>;
+  if (query.data !== undefined) {
+    return (
+      <>
+        {children(query.data)}
+        {query.hasNextPage && (
+          <Center pt="sm">
+            <Button variant="default" size="xs" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage?.()}>
+              {words.more}
+            </Button>
+          </Center>
+        )}
+      </>
+    );
+  }
   if (query.error) return <Failed error={query.error} again={() => void query.refetch()} />;
   return (
-    <Stack gap="sm" role="status" aria-label={words.loading}>
+    <Stack gap="sm" role="status" aria-busy aria-label={words.loading}>
       {Array.from({ length: rows }, (_, row) => (
         <Skeleton key={row} height={row === 0 ? 72 : 36} radius="md" />
       ))}

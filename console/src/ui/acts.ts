@@ -4,7 +4,7 @@ import { useMutation, useQueryClient, type QueryKey } from "@tanstack/react-quer
 import { Problem } from "../api/client";
 import { useWords } from "../words";
 
-type Act<In, Out> = { act: (input: In) => Promise<Out>; done: string; stale: QueryKey[]; after?: (out: Out) => void };
+type Act<In, Out> = { act: (input: In) => Promise<Out>; done: string | ((out: Out) => string | null); stale: QueryKey[]; after?: (out: Out) => void };
 
 /** A change: tells that it worked or why not, and asks anew for what it made stale. */
 export function useAct<In, Out>({ act, done, stale, after }: Act<In, Out>) {
@@ -14,7 +14,8 @@ export function useAct<In, Out>({ act, done, stale, after }: Act<In, Out>) {
     mutationFn: act,
     onSuccess: async (out) => {
       await Promise.all(stale.map((queryKey) => queries.invalidateQueries({ queryKey })));
-      notifications.show({ message: done, color: "sea" });
+      const message = typeof done === "string" ? done : done(out);
+      if (message) notifications.show({ message, color: "sea" });
       after?.(out);
     },
     onError: (error) => {

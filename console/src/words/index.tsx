@@ -31,3 +31,9 @@ export function Speaking({ children }: { children: ReactNode }) {
 
 export const useWords = (): Words => useContext(Context).words;
 export const useLanguage = (): Told => useContext(Context);
+
+/** A sentence of the service, which it tells in both languages. */
+export function useSentence(): (told: { en: string; zh: string }) => string {
+  const { language } = useLanguage();
+  return (told) => told[language];
+}
