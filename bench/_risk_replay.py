@@ -9,18 +9,24 @@ claim, its score by the labelled model, taking it in.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from _harness import Harness, clock
 from _risk_world import Planted, make
 
 from tradewind.learn import _risk_metrics as metrics
 from tradewind.learn._risk_log import ORDER, Moments, read
 from tradewind.learn.risk import Risk, truth
+from tradewind.learn.risk_clicks import machines
 from tradewind.learn.risk_features import FIELDS, MODELLED, Columns, Live, asked, matrix, replay
 from tradewind.learn.risk_rings import Rings
+from tradewind.shop import Shop
 
 DELAY_DAYS, REVIEWS = 20, 5
 
@@ -41,6 +47,7 @@ def run(bench: Harness) -> None:
     bench.figure("replay rows", rows)
     bench.figure("replay moments a second", len(logs[0]) / taken["wall"])
     leaks(bench, logs[0], columns)
+    bots(bench, worlds[0])
     model = fraud(bench, worlds[0], logs[0], columns)
     service(bench, logs[0], columns, model)
 
@@ -60,6 +67,38 @@ def rings(bench: Harness, worlds: list[Planted], logs: list[Moments]) -> None:
     bench.figure("ring recall", hits / max(planted, 1), target=(">=", 0.90))
     bench.figure("ring precision, worst world", worst[0])
     bench.figure("ring recall, worst world", worst[1])
+
+
+def bots(bench: Harness, world: Planted) -> None:
+    """Bots that looked at anything, by the whole-log filter and by the rule of collect; and what their clicks do to the click rate."""
+    viewed = set(world.events.filter(pc.equal(world.events["kind"], "view"))["customer"].drop_null().to_pylist())
+    true = set(world.bots["customer"].to_pylist()) & viewed
+    found = machines(world.events)
+    for name, told in (("click filter", set(found.customers)), ("rule of collect", flagged(world))):
+        bench.figure(f"bots by the {name}: precision", len(told & true) / max(len(told), 1))
+        bench.figure(f"bots by the {name}: recall", len(told & true) / max(len(true), 1))
+    people = world.events.filter(pc.invert(pc.is_in(world.events["customer"], value_set=world.bots["customer"])))
+    for name, events in (("of people", people), ("as logged", world.events), ("after the filter", found.clean(world.events))):
+        counts = {kind: pc.sum(pc.equal(events["kind"], kind)).as_py() for kind in ("click", "sent", "view", "purchase")}
+        bench.figure(f"clicks a message, {name}", counts["click"] / counts["sent"])
+        bench.figure(f"order lines a hundred views, {name}", 100 * counts["purchase"] / counts["view"])
+
+
+def flagged(world: Planted) -> set[str]:
+    """Who the rule ``bots`` flags when the views are collected."""
+    views = world.events.filter(pc.equal(world.events["kind"], "view"))
+    columns = "".join(f'{name} = "{name}"\n' for name in views.column_names if name != "context")
+    head = 'tradewind = 1\nname = "planted"\ncurrency = "CNY"\nzone = "UTC"\n'
+    with tempfile.TemporaryDirectory() as folder, Shop.open(Path(folder) / "shop") as shop:
+        source = Path(folder) / "in"
+        source.mkdir()
+        pq.write_table(views.drop_columns(["context"]), source / "events.parquet")
+        text = f'{head}[[source]]\nname = "events"\nfiles = "events.parquet"\ninto = "events"\nmoney = "minor"\n[source.columns]\n{columns}'
+        (source / "mapping.toml").write_text(text, encoding="utf-8")
+        shop.collect(source)
+        events = shop.home.tables.to_arrow(shop.home.tables.events().select("customer", "context"))
+    marked = zip(events["customer"].to_pylist(), events["context"].to_pylist(), strict=True)
+    return {name for name, context in marked if name is not None and context is not None and "bots" in context}
 
 
 def leaks(bench: Harness, log: Moments, columns: Columns) -> None:

@@ -12,6 +12,9 @@ three; one use in five to three is of something of their own. Seven of ten rings
 are aged. Every ten days the shop launches a coupon; ring accounts claim 70 % of them, half within an hour of each other, order with
 it and return a third. Hunters claim 60 %, everybody else a few.
 
+Bots (1 % of the accounts) view 40-90 pages in a visit and buy nothing; a third look at a page every two seconds, the others every 2-6
+seconds by chance.
+
 Stolen cards: an attacker has one device, 2-8 foreign cards, one or two drops, and orders for a few hours; two of five orders go through
 an honest account that was taken over, the others through one opened days before; one in five comes from yet another device. The
 chargeback is known 5-40 days later.
@@ -77,6 +80,7 @@ def make(customers: int, *, days: int, seed: int) -> Planted:
     signup = _gather(rng, ring, signup, world)
     owners = _Owners(rng, kind, ring)
     rows = _rows(events, signup)
+    _restless(rng, rows, kind)
     rows += _coupons(rng, rows, owners.keen, kind, ring, signup, world)
     stolen, labels, opened = _stolen(rng, kind, signup, world, owners)
     owners.tell(rng, rows)
@@ -192,6 +196,16 @@ def _rows(events: pa.Table, signup: np.ndarray) -> list[dict]:
         if row["who"] is None or row["at"] >= signup[row["who"]]:
             kept.append(row)
     return kept
+
+
+def _restless(rng, rows: list[dict], kind: np.ndarray) -> None:
+    """Two of three bots are neither as fast nor as regular as the simulated ones: 2-6 seconds a page, each by chance."""
+    chosen = {int(one): rng.uniform(1, 3) for one in np.flatnonzero(kind == NAMES.index("bot")) if rng.random() < 0.67}
+    first: dict[str, int] = {}
+    for row in rows:
+        if row["who"] in chosen and row["kind"] == "view":
+            begun = first.setdefault(row["session"], row["at"])
+            row["at"] = begun + round((row["at"] - begun) * chosen[row["who"]] + rng.uniform(-1, 1) * chosen[row["who"]] * 1_000_000)
 
 
 def _event(kind: str, name: str, who: int, at: int, **more: object) -> dict:

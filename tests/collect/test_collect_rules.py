@@ -113,6 +113,16 @@ def test_bots_are_too_fast_or_too_regular(home: Home, tmp_path: Path) -> None:
     assert len(flags(home)) == 240
 
 
+def test_bots_that_never_stop_to_read_are_found(home: Home, tmp_path: Path) -> None:
+    def look(number: int, who: str, second: float) -> str:
+        return f"{who}{number},2026-01-02T10:{int(second // 60):02}:{second % 60:09.6f}Z,{who},look,A{number % 9},,"
+
+    restless = [look(n, "restless", 4.0 * n + (n * 7 % 5)) for n in range(60)]
+    reader = [look(n, "reader", 4.0 * n + (n * 7 % 5) + 40 * (n // 6)) for n in range(60)]
+    load(home, tmp_path / "in", rows(*restless, *reader))
+    assert {name.strip("0123456789") for name in flags(home)} == {"restless"}
+
+
 def test_views_of_people_are_no_bots_when_their_times_are_rounded(home: Home, tmp_path: Path) -> None:
     lines = [f"m{n},2026-01-02T10:{n * n % 47:02}:00Z,minutes,look,A{n % 9},," for n in range(120)]
     lines += [f"d{n},2026-01-{1 + n // 40:02}T00:00:00Z,days,look,A{n % 9},," for n in range(120)]

@@ -10,21 +10,22 @@ from tradewind.params import Number, Rule
 
 
 class Bots(QualityRule):
-    """Visitors of whom one visit of at least ``views`` views has less than ``seconds`` between views on average, or gaps whose
-    spread is under ``spread`` of their mean.
+    """Visitors of whom one visit of at least ``views`` views has less than ``seconds`` between views on average, gaps whose
+    spread is under ``spread`` of their mean, or nine of ten gaps under ``restless`` seconds: people stop and read.
 
     A visitor is the customer, else the session; a visit ends with a pause of ``pause`` minutes. Means over a visit, not medians
-    of gaps: in a log whose times are rounded to minutes or days most gaps of a person are nought.
+    of gaps: in a log whose times are rounded to minutes or days most gaps of a person are nought, and ``restless`` is not asked.
     """
 
     name: ClassVar[str] = "bots"
     tables: ClassVar[tuple[str, ...]] = ("events",)
-    defaults: ClassVar[Mapping[str, Any]] = {"action": "flag", "views": 30, "seconds": 1.0, "spread": 0.1, "pause": 30}
+    defaults: ClassVar[Mapping[str, Any]] = {"action": "flag", "views": 30, "seconds": 1.0, "spread": 0.1, "restless": 10.0, "pause": 30}
     options: ClassVar[Mapping[str, Rule]] = {
         "action": CHOICES,
         "views": Number(10, 1e9),
         "seconds": Number(0, 3600),
         "spread": Number(0, 1),
+        "restless": Number(0, 3600),
         "pause": Number(1, 1440),
     }
 
@@ -54,7 +55,8 @@ class Bots(QualityRule):
         )
         robots = (
             f"SELECT who FROM ({visits}) GROUP BY who, visit HAVING count(*) >= {views} AND sum(gap) > 0 "
-            f"AND (avg(gap) < {float(options['seconds'])} OR stddev_samp(gap) < {float(options['spread'])} * avg(gap))"
+            f"AND (avg(gap) < {float(options['seconds'])} OR stddev_samp(gap) < {float(options['spread'])} * avg(gap) "
+            f"OR (median(gap) > 0 AND quantile_cont(gap, 0.9) < {float(options['restless'])}))"
         )
         reason = "comes from a visitor that is too fast or too regular for a person"
         return [Find("bots", f"SELECT _pos FROM marks WHERE who IN ({robots})", options["action"], reason, "customer")]
