@@ -240,6 +240,11 @@ class Desk:
         customer, channel = consent_tokens.verify(self._key(), consent_tokens.PREFERENCES, token)
         return customer, channel
 
+    def reach(self) -> dict[str, int]:
+        """How many customers may be contacted on each channel now."""
+        pairs = Consents(self._home).sendable()
+        return {one["values"]: one["counts"] for one in pairs["channel"].value_counts().to_pylist()}
+
     def choices(self, customer: str) -> tuple[Choice, ...]:
         """The switches that concern a customer: the channels with an address or a word about them, and personalisation; () once erased."""
         consents = Consents(self._home)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, func, select, tuple_
 
 from tradewind import schema
 from tradewind.deliver import gates
@@ -16,7 +16,7 @@ from tradewind.deliver.outbox import NEVER, cancel, replay, resolve
 from tradewind.engine.books_deliver import history
 from tradewind.engine.ledger import outbox
 from tradewind.errors import InputError, NotFound, unknown
-from tradewind.types import from_micros
+from tradewind.types import from_micros, micros
 
 if TYPE_CHECKING:
     from tradewind.engine.home import Home
@@ -25,6 +25,7 @@ STATES = ("planned", "withheld", "ready", "leased", "handing_off", "accepted", "
 DEAD = ("failed", "unknown")  # what waits for an operator
 _TIMES = ("send_at", "expires_at", "next_at", "lease_until", "updated_at")
 c, h = outbox.c, history.c
+ORDER = (c.state, c.channel, c.next_at, c.message_id)
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,22 @@ class Queue:
             return [dict(row) for row in conn.execute(query).mappings()]
 
     def messages(
-        self, *, states: tuple[str, ...] = DEAD, channel: str | None = None, plan_id: str | None = None, limit: int = 50
+        self,
+        *,
+        states: tuple[str, ...] = DEAD,
+        channel: str | None = None,
+        plan_id: str | None = None,
+        limit: int = 50,
+        after: str | None = None,
     ) -> list[dict[str, Any]]:
         """Messages in some states, without their texts, those that are next first; the default are the dead letters.
+
+        ``after``: the id of a message; the list begins behind its place.
 
         Raises
         ------
         NotFound
-            There is no such state or channel.
+            There is no such state, channel or message.
         """
         for state in states:
             if state not in STATES:
@@ -83,9 +92,13 @@ class Queue:
         where = and_(c.state.in_(states), c.channel.in_([channel] if channel else names))
         if plan_id is not None:
             where = and_(where, c.plan_id == plan_id)
+        if after is not None:
+            place = self.show(after).row
+            at = NEVER if place["next_at"] is None else micros(place["next_at"])
+            where = and_(where, tuple_(*ORDER) > tuple_(place["state"], place["channel"], at, after))
         columns = [column for column in c if column.name != "message"]
         with self._home.ledger.read() as conn:
-            rows = conn.execute(select(*columns).where(where).order_by(c.state, c.channel, c.next_at, c.message_id).limit(limit)).mappings()
+            rows = conn.execute(select(*columns).where(where).order_by(*ORDER).limit(limit)).mappings()
             return [_timed(dict(row)) for row in rows]
 
     def show(self, message_id: str) -> Told:

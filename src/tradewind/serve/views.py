@@ -97,7 +97,12 @@ def signed(caller: Caller) -> str:
 
 def interval(estimate: Estimate | None) -> Interval | None:
     """The figure of a report, if there is one."""
-    return None if estimate is None else Interval(**_numbers(estimate))
+    return None if estimate is None else measured(estimate)
+
+
+def measured(estimate: Estimate) -> Interval:
+    """A figure with its interval."""
+    return Interval(**_numbers(estimate))
 
 
 def told(report: Report) -> Told:
