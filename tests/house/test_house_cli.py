@@ -100,7 +100,7 @@ SURFACE = {
     "deliver": {"--shop", "--plan", "--dry-run", "--to", "--json"},
     "feedback": {"--read", "--shop", "--json"},
     "audience": {"--to", "--shop", "--json"},
-    "measure": {"--shop", "--plan", "--as-of", "--longer", "--html", "--json"},
+    "measure": {"--shop", "--plan", "--as-of", "--longer", "--foresee", "--html", "--json"},
     "experiment": {
         "--arm",
         "--control",

@@ -20,8 +20,9 @@ from tradewind.errors import InputError, StateError
 from tradewind.measure.experiments import Experiments
 from tradewind.measure.faults import faults_of, model_cost
 from tradewind.measure.measure import interference, measure
-from tradewind.measure.profit import accounts, health, incremental, units
+from tradewind.measure.profit import accounts, health, incremental, sample, units
 from tradewind.measure.report import to_text
+from tradewind.measure.surrogate import foreseen_section
 from tradewind.types import Event, micros
 
 NOW = START + timedelta(days=70)
@@ -156,6 +157,38 @@ def test_orders_that_were_only_pulled_forward_are_seen_in_the_weeks_after(shop: 
     assert "pulled orders forward" in to_text(report)
     assert "week 6, after the window" in to_text(report)
     assert "Less than a week after the window" in to_text(short)
+
+
+def test_what_follows_is_foreseen_from_history_and_says_what_it_rests_on(shop: Home) -> None:
+    """Every order is followed, two to four weeks later, by another one in six cases of ten; the plan brings 0.6 orders a customer."""
+    rng = np.random.default_rng(6)
+    customers = [f"c{i:03d}" for i in range(500)]
+    held = set(customers[::2])
+
+    def followed(day: float) -> list[float]:
+        return [day, *(followed(day + rng.uniform(14, 28)) if rng.random() < 0.6 else [])]
+
+    orders = []
+    for name in customers:
+        begun = [*rng.uniform(-130, 42, rng.poisson(4)), *([rng.uniform(0, 14)] if name not in held and rng.random() < 0.6 else [])]
+        orders += [(name, day) for first in begun for day in followed(first) if day < 60]
+    with shop:
+        shop.log.append([line(number, name, float(day)) for number, (name, day) in enumerate(orders)], now=START)
+        shop.log.compact(now=START)
+        plan = plan_of(customers, holdout=sorted(held))
+        door = Experiments(shop, now=lambda: START + timedelta(days=15))
+        report = door.foreseen(plan, days=28)
+        early, ended = (sample(shop, plan, as_of=START + timedelta(days=days)) for days in (5, 15))
+        said = [foreseen_section(shop, *case, currency="CNY").text[0] for case in ((early, 28), (ended, 300))]
+    later = np.mean([sum(14 <= day < 42 for day in followed(rng.uniform(0, 14))) for _ in range(20_000)])
+    found, truth = report["margin in the 28 days after the window, foreseen"], float(250 * 0.6 * 200 * later)
+    assert found.covers(truth)
+    assert found.low > 0.2 * truth  # type: ignore[operator]
+    text = to_text(report)
+    assert "A forecast, not a measurement" in text
+    assert "Checked on the stretch from" in text
+    assert "is foreseen when it is over" in said[0]
+    assert "The log is too short" in said[1]
 
 
 def test_arms_are_a_hash_recorded_and_never_changed(shop: Home) -> None:

@@ -148,7 +148,7 @@ class Experiments:
         from tradewind.measure.surrogate import foreseen_section
 
         at = self._now() if as_of is None else utc(as_of)
-        section = foreseen_section(self._home, sample(self._home, plan, as_of=at), days=days, currency=str(plan.meta["currency"]))
+        section = foreseen_section(self._home, sample(self._home, plan, as_of=at), days, currency=str(plan.meta["currency"]))
         return measure(self._home, plan, as_of=at, more=[section])
 
 

@@ -14,7 +14,7 @@ from tradewind.measure.profit import Sample
 from tradewind.measure.report import number
 from tradewind.measure.report import units as minor_units
 from tradewind.params import Number, check
-from tradewind.stats import randomised
+from tradewind.stats import randomised, sequential
 from tradewind.stats.experiment import cuped
 from tradewind.stats.means import quantile
 from tradewind.types import Estimate, Section
@@ -49,8 +49,8 @@ def longer_section(home: Home, found: Sample, *, days: float, as_of: datetime, c
     during, later = effect(weeks[:, :inside].sum(axis=1), "margin in the window"), effect(weeks[:, inside:].sum(axis=1), "margin after it")
     whole = effect(weeks.sum(axis=1), "margin in all")
     share = _given_back(during, later)
-    picture = _picture(weeks, arm, before, currency)
-    return Section("After the window", (_verdict(later, currency), *share), (during, later, whole, *each), (), (picture,))
+    pictures = (_picture(weeks, arm, before, currency),) if min(arm.sum(), (~arm).sum()) >= sequential.FEW else ()
+    return Section("After the window", (_verdict(later, currency), *share), (during, later, whole, *each), (), pictures)
 
 
 def weekly(home: Home, found: Sample, *, end: datetime, currency: str) -> Floats:

@@ -22,6 +22,7 @@ from tradewind.measure.report import Told, number
 from tradewind.measure.report import units as minor_units
 from tradewind.measure.verdict import further, sentence, verdict
 from tradewind.measure.words import offer_name, ruled_out
+from tradewind.stats import sequential
 from tradewind.stats.experiment import cuped
 from tradewind.stats.means import quantile
 from tradewind.types import NOTHING, Estimate, Report, Section
@@ -152,10 +153,13 @@ def _certainty(values: Sequence[Estimate], checks: Health, *, share: float) -> S
 
 
 def _curve(home: Home, found: Sample, *, currency: str, margin: float | None) -> Section | None:
-    """Cumulative incremental profit by day, with a band that holds for all days together (Bonferroni), so one may look every day."""
+    """Cumulative incremental profit by day, with a band that holds for all days together (Bonferroni), so one may look every day.
+
+    Without enough units for a normal interval there is none.
+    """
     last = math.floor((min(found.now, found.end) - found.start).total_seconds() / 86_400)
     rows = units(found)
-    if last < 2 or rows.treated.sum() < 2 or (~rows.treated).sum() < 2:
+    if last < 2 or min(rows.treated.sum(), (~rows.treated).sum()) < sequential.FEW:
         return None
     table = money.daily_margin(home.tables, start=found.start, end=min(found.now, found.end), currency=currency, margin=margin)
     place = {customer: i for i, customer in enumerate(found.customer)}

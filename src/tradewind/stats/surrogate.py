@@ -33,16 +33,22 @@ ROWS = 20  # rows of history for each column below which nothing is fitted
 
 @dataclass(frozen=True)
 class Index:
-    """A fitted index: ``beta`` [1 + k] with its ``covariance``; ``explained``: share of the variance of Y on the rows that taught it."""
+    """A fitted index: ``beta`` [1 + k] of standardised columns with its ``covariance``; ``explained``: share of the variance of Y."""
 
     beta: Floats
     covariance: Floats
+    centre: Floats
+    scale: Floats
     explained: float
     n: int
 
     def of(self, columns: ArrayLike) -> Floats:
         """The index of each row of ``columns`` [n, k]: its expected later outcome, in the units of Y."""
-        return np.asarray(_design(np.asarray(columns, dtype=np.float64)) @ self.beta)
+        return np.asarray(self.design(np.asarray(columns, dtype=np.float64)) @ self.beta)
+
+    def design(self, x: Floats) -> Floats:
+        """One, and the standardised columns, [n, 1 + k]."""
+        return np.column_stack([np.ones(len(x)), (x - self.centre) / self.scale])
 
 
 def fit(columns: ArrayLike, later: ArrayLike, unit: ArrayLike) -> Index:
@@ -58,16 +64,18 @@ def fit(columns: ArrayLike, later: ArrayLike, unit: ArrayLike) -> Index:
         raise InputError(f"surrogate: columns [n, k] and later [n] must be finite and of the same rows; got {x.shape} and {y.shape}.")
     if len(x) < ROWS * (x.shape[1] + 1):
         raise InputError(f"surrogate: {len(x)} rows of history cannot teach {x.shape[1]} columns; {ROWS} for each are needed.")
-    z = _design(x)
-    inside = np.linalg.pinv(z.T @ z)
+    spread = x.std(axis=0)
+    k, centre, scale = x.shape[1] + 1, x.mean(axis=0), np.where(spread > 0, spread, 1.0)
+    z = Index(np.zeros(k), np.zeros((k, k)), centre, scale, 0.0, 0).design(x)
+    inside = np.linalg.pinv(z.T @ z)  # a column that never varied teaches nothing and gets no weight
     beta = inside @ (z.T @ y)
     rest = y - z @ beta
     _, place = np.unique(np.asarray(unit).astype(str), return_inverse=True)
     count = int(place.max()) + 1
     scores = np.stack([np.bincount(place, weights=column, minlength=count) for column in (z * rest[:, None]).T])
     covariance = count / max(1, count - 1) * inside @ (scores @ scores.T) @ inside
-    spread = float(y.var())
-    return Index(beta, covariance, 1 - float(rest.var()) / spread if spread > 0 else 0.0, len(x))
+    explained = 1 - float(rest.var() / y.var()) if y.var() > 0 else 0.0
+    return Index(beta, covariance, centre, scale, explained, len(x))
 
 
 def effect(index: Index, treat: ArrayLike, control: ArrayLike, *, name: str = "later", level: float = 0.95, unit: str = "") -> Estimate:
@@ -87,11 +95,7 @@ def effect(index: Index, treat: ArrayLike, control: ArrayLike, *, name: str = "l
     found = randomised.difference(index.of(a), index.of(b), name=name, level=level, unit=unit)
     assert found.low is not None
     assert found.high is not None
-    apart = _design(a).mean(axis=0) - _design(b).mean(axis=0)
+    apart = index.design(a).mean(axis=0) - index.design(b).mean(axis=0)
     model = quantile(level, math.inf) * math.sqrt(max(0.0, float(apart @ index.covariance @ apart)))
     low, high = (found.value - math.hypot(found.value - found.low, model), found.value + math.hypot(found.high - found.value, model))
     return Estimate(name, found.value, low, high, level, found.n, unit, "by the surrogate index")
-
-
-def _design(x: Floats) -> Floats:
-    return np.column_stack([np.ones(len(x)), x])
