@@ -15,6 +15,7 @@ from sqlalchemy import select
 import tradewind as tw
 from tradewind import schema
 from tradewind.decide import known, versions
+from tradewind.decide.fairness import FILE, Unfair
 from tradewind.decide.withdraw import withdraw_done
 from tradewind.demo import Clock
 from tradewind.engine import ledger as books
@@ -150,6 +151,14 @@ def test_a_live_decision_is_the_plans_and_a_visit_is_held(shop: tw.Shop) -> None
         door.decide("nobody")
     with pytest.raises(InputError, match="together"):
         door.decide(next(iter(rows)), visit="x")
+    rules = shop.home.root / FILE
+    rules.write_text('[[rule]]\ncolumn = "shoe_size"\nprove = true\n')
+    try:
+        with pytest.raises(Unfair, match="nothing can be shown"):  # rules that were written while the door is open
+            door.decide(next(iter(rows)))
+    finally:
+        rules.unlink()
+    assert door.decide(next(iter(rows))).customer == next(iter(rows))
 
 
 def test_a_policy_is_replayed_byte_for_byte_and_rolled_back(shop: tw.Shop) -> None:

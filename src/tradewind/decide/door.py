@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from tradewind.collect.consent import Consents
 from tradewind.collect.consent_acts import personal
 from tradewind.decide import pacing
+from tradewind.decide.fairness import Unfair, Watch
 from tradewind.decide.live import Decision, Live, commit
 from tradewind.errors import InputError, NotFound, StateError, did_you_mean
 
@@ -47,7 +48,7 @@ class Door:
                 f"The shop's data have changed since plan {plan.plan_id} (consents, items, models or offers), so that live decisions "
                 "would not be the plan's. Decide again, and go on with the new plan."
             ) from error
-        self._home, self._plan, self._consents = home, plan, Consents(home)
+        self._home, self._plan, self._consents, self._watch = home, plan, Consents(home), Watch(home)
         self._rows = {name: row for row, name in enumerate(request.profiles["customer"].to_pylist())}
         self._profiles = request.profiles
         allowed = request.allowed
@@ -91,6 +92,8 @@ class Door:
             The plan does not know the customer.
         InputError
             A visit without a moment, or a context that does not fit the profile.
+        Unfair
+            The plan breaks ``fairness.toml``, which may have been written since.
         """
         found = self.draw(customer, context=context, channels=channels, visit=visit, now=now)
         if visit is None or now is None:
@@ -110,6 +113,8 @@ class Door:
         now: datetime | None = None,
     ) -> Decision:
         """As :meth:`decide`, but nothing is held: for who commits many together (a service)."""
+        if why := self._watch.why(self._plan):
+            raise Unfair(why)
         if customer not in self._rows:
             hint = did_you_mean(customer, self._rows) if len(self._rows) < _MANY else ""
             raise NotFound(f'The plan has no customer "{customer}".{hint} Decide a plan that includes the customer first.')
