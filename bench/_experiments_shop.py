@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import json
+import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,7 @@ from tradewind.simulate.world import World
 
 START = date(2026, 1, 5)
 WINDOW = 14
+PLANS = 10  # of one learned shop
 COST = {name: float(cost) for name, cost in CHANNEL_COSTS.items()}
 
 
@@ -93,20 +98,22 @@ def mailed(seed: int, customers: int) -> Case:
 
 
 def planned(seed: int, customers: int) -> Case:
-    """A plan of the engine in a shop on disk. The messages go out at the plan's hours; writing and handing them off is left out."""
-    world = World.make(customers, seed=seed, start=START, days=90)
+    """A plan of the engine in a shop on disk. The messages go out at the plan's hours; writing and handing them off is left out.
+
+    ``PLANS`` plans each begin from a copy of one collected and learned shop: the holdout (its salt), the policy's draws and the answers
+    are their own.
+    """
+    world, learned = _learned(seed // PLANS, customers)
     with tempfile.TemporaryDirectory() as place:
-        world.write(Path(place) / "export")
+        shutil.copytree(learned, Path(place) / "shop")
         clock = Clock(world.end)
         with Shop.open(Path(place) / "shop", now=clock) as shop:
-            shop.home.save_settings(replace(shop.home.settings, simulated=True))
-            shop.collect(Path(place) / "export", mapping=Path(place) / "export" / "mapping.toml")
-            shop.learn(recommend="popular", as_of=world.end)
+            shop.home.settings = replace(shop.home.settings, salt=f"bench-{seed}")  # no shop would: another holdout
             plan = shop.decide(budget=f"{customers * 1.5:.2f} CNY", holdout=0.2, window_days=WINDOW, as_of=world.end, seed=seed)
             offers = plan.meta["offers"]
             names = ("decision_id", "customer", "offer", "item", "channel", "send_at", "variant", "action")
             sent = [row for row in plan.table.select(names).to_pylist() if row["variant"] == "treat" and row["send_at"] is not None]
-            rows = [{**row, "offer_kind": offers[row["offer"]]["kind"], "terms": _json(offers[row["offer"]]["terms"])} for row in sent]
+            rows = [{**row, "offer_kind": offers[row["offer"]]["kind"], "terms": json.dumps(offers[row["offer"]]["terms"])} for row in sent]
             contacts = pa.Table.from_pylist([{name: row[name] for name in CONTACTS.names} for row in rows], schema=CONTACTS)
             with shop.home.ledger.write() as connection:
                 connection.execute(update(books.outbox).where(books.outbox.c.plan_id == plan.plan_id).values(state="accepted"))
@@ -119,7 +126,15 @@ def planned(seed: int, customers: int) -> Case:
     return Case(found, np.array([worth.get(name, 0.0) for name in found.decision]))
 
 
-def _json(terms: object) -> str:
-    import json
-
-    return json.dumps(terms)
+@lru_cache(maxsize=1)
+def _learned(number: int, customers: int) -> tuple[World, Path]:
+    """A world, and its shop after collect and learn."""
+    world = World.make(customers, seed=number, start=START, days=90)
+    place = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, place)
+    world.write(place / "export")
+    with Shop.open(place / "shop", now=Clock(world.end)) as shop:
+        shop.home.save_settings(replace(shop.home.settings, simulated=True))
+        shop.collect(place / "export", mapping=place / "export" / "mapping.toml")
+        shop.learn(recommend="popular", as_of=world.end)
+    return world, place / "shop"

@@ -12,7 +12,8 @@
 * shop: the simulated shop with a random message to nine customers in ten (``--customers``), truth from its closed form: how often the
   95 % interval of incremental profit per customer holds the truth: Welch's, Welch's after CUPED, and the reported one (the assignment
   redrawn, after CUPED); and how often the always-valid interval holds it at all of up to 20 looks while customers come in.
-* plans: the same for plans that the engine itself makes in shops on disk: collect, learn, decide, respond, collect, measure.
+* plans: the same for plans that the engine itself makes in shops on disk: collect, learn, decide, respond, collect, measure; ten plans
+  (holdout, draws and answers of their own) from each learned shop.
 The peer's environment is made by bench/peers/make.sh tea.
 """
 
