@@ -130,7 +130,7 @@ def checked(path: Path, sent: list[str], decided: list[dict[str, Any]]) -> tuple
         with shop.home.ledger.read() as conn:
             waiting = set(conn.execute(select(inbox.c.id)).scalars())
             kept = set(conn.execute(select(decisions.c.decision_id)).scalars())
-            held = dict(conn.execute(select(reservations.c.decision_id, reservations.c.amount)).tuples())
+            held = {one.decision_id: one.amount for one in conn.execute(select(reservations.c.decision_id, reservations.c.amount))}
         con = shop.home.log.connect()
         try:
             rows = con.execute(

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tradewind import schema
+from tradewind import plugins, schema
+from tradewind.learn.base import Recommender
+from tradewind.learn.registry import publish
+from tradewind.learn.sequences import sequences
 from tradewind.shop import Shop
 
 START = datetime(2026, 2, 1, tzinfo=UTC)
@@ -43,10 +46,17 @@ def make(folder: Path, *, items: int, customers: int, events: int, offers: int, 
     told = {"offer": [f"o{number:03d}" for number in range(offers)], "kind": [kind for kind, _ in terms]}
     told |= {"terms": [json.dumps(each) for _, each in terms]}
     shop.collect(schema.conform(pa.table(told), schema.OFFERS))
-    shop.learn(recommend=recommend, as_of=NOW)
+    learn(shop, recommend)
     shop.decide(channels=["inapp"], budget=f"{customers} CNY", as_of=NOW)
     (folder / "ready").touch()
     return shop
+
+
+def learn(shop: Shop, name: str) -> None:
+    """The recommender alone: what else `tradewind learn` fits does not answer requests."""
+    model: Recommender = plugins.load("learn", name, what="recommender")()
+    model.fit(sequences(shop.home.tables, as_of=NOW), as_of=NOW)
+    publish(shop.home, "recommend", model.save, as_of=NOW, card={"recommend": name}, now=NOW)
 
 
 def catalogue(items: int, rng: np.random.Generator) -> pa.Table:

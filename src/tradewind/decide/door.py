@@ -9,7 +9,7 @@ Without, it is the plan's. Either way the stop is hard: what the ledger has no r
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -111,8 +111,12 @@ class Door:
         channels: Collection[str] | None = None,
         visit: str | None = None,
         now: datetime | None = None,
+        shortlist: Sequence[Mapping[str, Any]] | None = None,
     ) -> Decision:
-        """As :meth:`decide`, but nothing is held: for who commits many together (a service)."""
+        """As :meth:`decide`, but nothing is held: for who commits many together (a service).
+
+        ``shortlist``: rows (item, score, source) of a recommender that knows more than the plan did, in place of the plan's.
+        """
         if why := self._watch.why(self._plan):
             raise Unfair(why)
         if customer not in self._rows:
@@ -123,7 +127,9 @@ class Door:
         profile: pa.Table | dict[str, Any] = self._profiles.slice(self._rows[customer], 1)
         if context:
             profile = {**profile.to_pylist()[0], **context}  # type: ignore[union-attr]
-        start, size = self._places.get(customer, (0, 0))
+        listed: pa.Table | Sequence[Mapping[str, Any]] = () if shortlist is None else shortlist
+        if shortlist is None and self._listed is not None:
+            listed = self._listed.slice(*self._places.get(customer, (0, 0)))
         with self._home.ledger.read() as conn:  # what she said since the plan counts
             off = not personal(conn, customer)
             if channels is None:
@@ -131,7 +137,7 @@ class Door:
         return self._live.decide(
             profile,
             channels=channels,
-            shortlist=() if self._listed is None else self._listed.slice(start, size),
+            shortlist=listed,
             at=now,
             request_id=visit,
             price=None if self._pace is None else self._pace.price,

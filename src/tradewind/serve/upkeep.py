@@ -47,10 +47,14 @@ class Upkeep:
                 done.append(name)
         return done
 
-    def close(self) -> None:
-        """Stop after what is at work; decisions that wait become a plan."""
+    def pause(self) -> None:
+        """Stop after what is at work: from now on only :meth:`turn` does something."""
         self._stop.set()
         self._thread.join()
+
+    def close(self) -> None:
+        """Stop after what is at work; decisions that wait become a plan."""
+        self.pause()
         gather(self._home, now=self._now())
 
     def _work(self) -> None:

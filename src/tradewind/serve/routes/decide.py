@@ -15,12 +15,14 @@ from starlette.responses import Response
 
 from tradewind.collect.consent import Consents
 from tradewind.decide.live import Decision
+from tradewind.learn.serving import Request
+from tradewind.requested import SHORTLIST
 from tradewind.schema import Channel
 from tradewind.serve.access import Caller
 from tradewind.serve.auth import needs
 from tradewind.serve.decisions import read
 from tradewind.serve.engines import Deciding
-from tradewind.serve.hot import hot
+from tradewind.serve.hot import Hot, hot
 from tradewind.serve.problems import described
 from tradewind.serve.state import Held, Serving
 from tradewind.types import NOTHING
@@ -45,8 +47,8 @@ class Ask(BaseModel):
         max_length=200,
         description="Names the occasion: the same one gets the same decision. Made up when left out.",
     )
-    channels: list[Channel] | None = Field(
-        default=None, strict=False, description="For a message: those that could carry it; all when left out"
+    channels: list[Literal["email", "sms", "push", "inapp"]] | None = Field(
+        default=None, description="For a message: those that could carry it; all when left out"
     )
     context: dict[str, str | float | int | bool | None] = Field(
         default_factory=dict, description="Columns of the profile that are different now, such as carts_30d"
@@ -109,7 +111,8 @@ async def decide(told: Ask, held: Held, _caller: Annotated[Caller, needs("decide
     engine = await parts.engines.deciding()
     visit = told.visit or secrets.token_urlsafe(12)
     now = held.shop.now()
-    drawn = await parts.engines.decide(lambda: _drawn(held, engine, told, visit, now))
+    listed = await _shortlist(parts, told.customer, now)
+    drawn = await parts.engines.decide(lambda: _drawn(held, engine, told, visit, now, listed))
     row = await parts.keeper.put(drawn)
     parts.meter.decision("holdout" if row["variant"] == "holdout" else row["mode"])
     bid = _bid(row) if told.occasion == "ad" else None
@@ -122,13 +125,25 @@ async def decision(decision_id: str, held: Held, _caller: Annotated[Caller, need
     return _answer(await run_in_threadpool(read, held.shop.home, decision_id), trace=True)
 
 
-def _drawn(held: Serving, engine: Deciding, told: Ask, visit: str, now: datetime) -> Decision:
+async def _shortlist(parts: Hot, customer: str, now: datetime) -> list[dict[str, Any]] | None:
+    """What the recommender says now, of who did something since its histories were read; otherwise the plan's list stands."""
+    if not (seen := parts.engines.recent.of(customer, None)):
+        return None
+    model = await parts.engines.recommending()
+    found = model.answer(customer, seen, (), k=SHORTLIST, request=Request(as_of=now), again=False)
+    columns = zip(found.items, found.scores.tolist(), found.sources, strict=True)
+    return [{"item": item, "score": score, "source": source} for item, score, source in columns]
+
+
+def _drawn(held: Serving, engine: Deciding, told: Ask, visit: str, now: datetime, listed: list[dict[str, Any]] | None) -> Decision:
     """In the thread of the door: what is allowed now, then the draw."""
-    wanted = [OWN] if told.occasion != "message" else [one.value for one in told.channels or Channel]
+    wanted = [OWN] if told.occasion != "message" else told.channels or [one.value for one in Channel]
     consents = Consents(held.shop.home)
     with held.shop.home.ledger.read() as conn:
         channels = [name for name in wanted if consents.allowed(conn, told.customer, name)[0]]
-    found = engine.door.draw(told.customer, context=told.context or None, channels=channels, visit=f"{told.occasion} {visit}", now=now)
+    found = engine.door.draw(
+        told.customer, context=told.context or None, channels=channels, visit=f"{told.occasion} {visit}", now=now, shortlist=listed
+    )
     _ = found.features  # for the log: worked out here, not while others wait for the ledger
     return found
 
