@@ -26,6 +26,6 @@ export const theme = createTheme({
 /** A page that is a shade off its panels, and grey text with a contrast of 4.5 on both. */
 export const variables: CSSVariablesResolver = () => ({
   variables: {},
-  light: { "--mantine-color-dimmed": "#5a686c", "--page": "#f5f7f8", "--main-ink": "#0b6e75", "--soft-ink": "#0b6e7547", "--faint-ink": "#5d6b6f", "--line-ink": "#dfe5e7", "--warn-ink": "#9a3c00" },
-  dark: { "--mantine-color-dimmed": "#a4b1b4", "--page": "#14191c", "--main-ink": "#4db4b6", "--soft-ink": "#4db4b65c", "--faint-ink": "#a4b1b4", "--line-ink": "#39444a", "--warn-ink": "#ffc078" },
+  light: { "--mantine-color-dimmed": "#5a686c", "--page": "#f5f7f8", "--main-ink": "#0b6e75", "--soft-ink": "#0b6e7547", "--faint-ink": "#5d6b6f", "--line-ink": "#dfe5e7", "--warn-ink": "#9a3c00", "--bad-soft": "#ffe3e3" },
+  dark: { "--mantine-color-dimmed": "#a4b1b4", "--page": "#14191c", "--main-ink": "#4db4b6", "--soft-ink": "#4db4b65c", "--faint-ink": "#a4b1b4", "--line-ink": "#39444a", "--warn-ink": "#ffc078", "--bad-soft": "#5c2020" },
 });

@@ -9,7 +9,7 @@ import { Page, Panel } from "../ui/Page";
 import { useWords } from "../words";
 
 type Spec = Schemas["Spec"];
-type Faults = Schemas["Checked"]["faults"];
+type Faults = { where: string; what: string }[];
 const CHANNELS = ["email", "sms", "push", "inapp"] as const;
 const OFFERS = ["product", "coupon"] as const;
 

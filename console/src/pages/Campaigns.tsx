@@ -20,7 +20,7 @@ import { Brief } from "./Brief";
 
 type Version = Schemas["CampaignVersion"];
 type Now = Schemas["CampaignNow"];
-type Summary = Schemas["Summary"];
+type Summary = NonNullable<Version["shown"]>;
 
 export default function Campaigns() {
   return (

@@ -34,7 +34,7 @@ export function Customer() {
         {(told) => (
           <>
             <Known told={told} />
-            <SegmentedControl
+            <SegmentedControl className="fits"
               value={shown}
               onChange={setShown}
               aria-label={words.shown}

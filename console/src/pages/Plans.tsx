@@ -15,6 +15,7 @@ import { Answered, Empty } from "../ui/Stated";
 import { useWords } from "../words";
 import { useFormats } from "../words/format";
 import { Verdict } from "./Earned";
+import { useWork } from "./PlanWork";
 
 type Line = Schemas["PlanLine"];
 type Counts = Schemas["PlanCounts"];
@@ -69,11 +70,13 @@ function One() {
   const say = useFormats();
   const [shown, setShown] = useState("who");
   const path = { plan_id: plan };
+  const work = useWork(plan);
   const query = useQuery({ queryKey: ["plan", plan], queryFn: () => body(api.GET("/v1/plans/{plan_id}", { params: { path } })) });
   return (
-    <Page title={query.data?.campaign ?? words.title} lead={query.data && say.time(query.data.as_of)}>
+    <Page title={query.data?.campaign ?? words.title} lead={query.data && say.time(query.data.as_of)} actions={work.actions}>
+      {work.progress}
       <Answered query={query}>{(counts) => <Overview counts={counts} />}</Answered>
-      <SegmentedControl
+      <SegmentedControl className="fits"
         value={shown}
         onChange={setShown}
         data={[

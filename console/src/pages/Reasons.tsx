@@ -12,12 +12,14 @@ import { useLanguage, useWords } from "../words";
 import { useFormats } from "../words/format";
 
 type Why = Got<"/v1/customers/{customer}/why">;
+const ACTION = /[\w.-]+\|[^|\s]*\|\w+/g; // offer|item|channel
 const READERS = ["marketer", "customer", "auditor"] as const;
 
 /** Why one customer got this, from the logged decision, and what would have been otherwise. */
 export function Reasons({ customer, plan }: { customer: string; plan?: string }) {
   const { customers: words, readers } = useWords();
   const { language } = useLanguage();
+  const action = useAction();
   const [reader, setReader] = useState<(typeof READERS)[number]>("marketer");
   const locale = language === "zh" ? "zh-CN" : "en";
   const query = useQuery({
@@ -39,14 +41,14 @@ export function Reasons({ customer, plan }: { customer: string; plan?: string })
                 value={reader}
                 onChange={(value) => value && setReader(value)}
                 allowDeselect={false}
-                w={150}
+                w={190}
               />
             }
           >
             <List spacing={6} size="sm" listStyleType="none">
               {why.text.split("\n").map((line, place) => (
                 <List.Item key={place} fw={place === 0 ? 600 : 400}>
-                  {line}
+                  {line.replaceAll(ACTION, action)}
                 </List.Item>
               ))}
             </List>

@@ -40,6 +40,7 @@ function formatsOf(locale: string, timeZone: string): Formats {
       style: "currency",
       currency,
       currencyDisplay: "narrowSymbol",
+      signDisplay: "negative", // no minus before a rounded zero
       ...(whole ? { maximumFractionDigits: 0, minimumFractionDigits: 0 } : {}),
     }).format(minor / minorUnits(currency));
   const value = (what: number | null, unit: Unit, currency: string | null) => {
