@@ -263,6 +263,16 @@ def test_a_backtest_on_the_log_sees_no_more_than_the_moments_did(world: World) -
         desk.backtest(["nothing"])
 
 
+def test_a_claim_is_never_known_to_be_good(world: World) -> None:
+    at = NOW - timedelta(days=59)
+    world.home.log.append([Event(f"k{n}", at, "coupon", "test", f"y{n}", offer="spring") for n in range(2)], now=NOW)
+    world.home.log.compact(now=NOW)
+    world.desk.label([("k0", NOW - timedelta(days=9))])
+    world.write('block if action == "claim"')
+    farm = world.desk.backtest()[0]
+    assert (farm.fired, farm.judged, farm.caught) == (2, 1, 1)
+
+
 def test_an_order_that_was_collected_is_checked_by_its_id(world: World) -> None:
     desk = ready(world)
     told = desk.check("o-x5")

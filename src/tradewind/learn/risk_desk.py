@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from tradewind.errors import InputError, NotFound, StateError, unknown
@@ -57,9 +58,9 @@ class RiskDesk:
         """What the rules would have done with the orders and claims of the ``days`` before ``as_of``; of all rules, or some.
 
         Features are those of each moment. Fraud is what was known at ``as_of``, or is known now (:meth:`label`, :meth:`settle`); what
-        was younger than ``delay_days`` then counts as unknown. Overlap and newly stopped people compare with all rules of the file. The
-        result is noted: without it a text cannot be activated. Raises InputError for a wrong rule or name, StateError without a model
-        that a rule needs.
+        was younger than ``delay_days`` then counts as unknown, and a claim is never known to be good: no bank complains about it. Overlap
+        and newly stopped people compare with all rules of the file. The result is noted: without it a text cannot be activated. Raises
+        InputError for a wrong rule or name, StateError without a model that a rule needs.
         """
         from tradewind.learn.risk import truth
 
@@ -71,6 +72,7 @@ class RiskDesk:
             raise StateError(f"There is no rule yet. Write {self._home.root / FILE} first; docs/risk.md shows how.")
         past = self._scored(history(self._home, until=until, days=days), rules)
         label = truth(past.ids, past.at, self.labels(), as_of=known, delay_days=delay_days)
+        label[(label == 0) & (past.columns["action"] != "order")] = np.nan
         acting = {each.rule.name for each in self.rules() if each.acting}
         found = backtest(rules, past.columns, label, past.amount, kinds=FIELDS, customer=past.columns["customer"].tolist(), acting=acting)
         told = [one for rule, one in zip(rules, found, strict=True) if rule in chosen]
