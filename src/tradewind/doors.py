@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tradewind.collect.health import Data
     from tradewind.compose._chat_batch import Loaded
     from tradewind.compose.desk import Words
+    from tradewind.compose.spoken_goal import Compiled
     from tradewind.decide.budgets import Budgets
     from tradewind.decide.campaign import Campaigns
     from tradewind.decide.people import People
@@ -209,6 +210,12 @@ class Doors:
         from tradewind.compose.desk import Words
 
         return Words(self.home, now=self.now)
+
+    def read_brief(self, text: str) -> Compiled:
+        """A campaign from a marketer's words, by the configured language model: a draft, never an act (docs/campaigns.md)."""
+        from tradewind.compose.spoken_goal import compile_goal, known_of
+
+        return compile_goal(self.home, text, known=known_of(self.home), faults=self.campaigns.faults, now=self.now())
 
     def copy_report(self, *, as_of: datetime | str | None = None) -> Report:
         """Winners and losers among words, with intervals, and what choosing earned against the fixed template (docs/copy_learning.md)."""

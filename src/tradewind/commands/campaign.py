@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tradewind.commands.base import EXIT_STATE, AsOf, Json, ShopUrl, opened_shop, say
+from tradewind.commands.base import EXIT_STATE, AsOf, Json, ShopUrl, opened_shop, say, write
 
 app = typer.Typer(no_args_is_help=True, help="Campaigns from files: plan, approve, apply, watch, pause, finish (docs/campaigns.md).")
 
@@ -16,6 +17,23 @@ File = Annotated[Path, typer.Argument(help="The campaign's TOML file.")]
 Name = Annotated[str, typer.Argument(help="The campaign's name.")]
 By = Annotated[str, typer.Option("--by", envvar="TRADEWIND_BY", help="Who acts; it goes into the audit log.", metavar="NAME")]
 Why = Annotated[str, typer.Option("--why", help="For the audit log.")]
+
+
+@app.command()
+def brief(
+    text: Annotated[str, typer.Argument(help="Who, what for, how much, until when, and what never; - reads it from a pipe.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Write the draft to this file.", metavar="FILE")] = None,
+    shop: ShopUrl = ".",
+    as_json: Json = False,
+) -> None:
+    """Let the language model of [chat] fill in a campaign's file from plain words. A draft: look at it, then plan it."""
+    with opened_shop(shop) as opened:
+        found = opened.read_brief(sys.stdin.read() if text == "-" else text)
+    if out is not None:
+        write(out, found.to_toml())
+    notes = [f"still wrong: {fault.where}: {fault.what}" for fault in found.faults]
+    notes += [f"a number of the brief that nothing uses: {number}" for number in found.unused]
+    say(found.to_json(), "\n".join([found.to_toml(), *notes]), as_json=as_json)
 
 
 @app.command()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tradewind.compose._chat_money import Purse
 from tradewind.compose._chat_wire import Breaker, Failed, exchange, read, usage
@@ -94,10 +94,27 @@ class Chat(Asking):
 
     def _answer(self, asked: Ask) -> str:
         """Ask, and once more where that may help; raises Failed."""
+
+        def question(plain: bool) -> dict[str, Any]:
+            return asked.body(self.model.model, max_tokens=self.model.max_tokens, plain=plain)
+
+        return self._asked(question, lambda text: answered(text, asked) is not None)
+
+    def document(self, question: Callable[[bool], dict[str, Any]], *, needs: str) -> Mapping[str, Any]:
+        """Ask for one JSON object that has the key ``needs``; ``question(plain)`` gives the request, without schemas when ``plain``.
+
+        Raises
+        ------
+        Failed
+            No answer in time, within the budget, or of that shape.
+        """
+        return _object(self._asked(question, lambda text: needs in _object(text)))
+
+    def _asked(self, question: Callable[[bool], dict[str, Any]], fits: Callable[[str], bool]) -> str:
         end, plain = min(self.clock() + self.model.seconds, self._until), False
         for last in (False, True):
             try:
-                return self._try(asked, end, plain=plain)
+                return self._try(question(plain), fits, end)
             except Failed as failed:
                 pause = PAUSE if failed.wait is None else failed.wait
                 if last or not failed.again or self.clock() + pause >= end:
@@ -107,17 +124,17 @@ class Chat(Asking):
                 time.sleep(pause)
         raise AssertionError("the second try returned or raised")
 
-    def _try(self, asked: Ask, end: float, *, plain: bool) -> str:
+    def _try(self, question: dict[str, Any], fits: Callable[[str], bool], end: float) -> str:
         if self.clock() >= end:
             raise Failed("the time of this run is used up", again=False)
         if not self.breaker.closed():
             raise Failed("the server rests after failures", again=False)
-        body = json.dumps(asked.body(self.model.model, max_tokens=self.model.max_tokens, plain=plain), ensure_ascii=False).encode()
+        body = json.dumps(question, ensure_ascii=False).encode()
         call = self.purse.hold(len(body) + 256, self.model.max_tokens)  # no tokenizer makes more tokens than bytes
         self.counts["calls"] += 1
         try:
             text = self._exchange(body, call, end)
-            usable(text, asked)
+            _refuse(text, fits)
         except Failed as failed:
             self.breaker.bad(failed.wait)
             raise
@@ -139,10 +156,18 @@ class Chat(Asking):
         return read(document)
 
 
-def usable(text: str, asked: Ask) -> None:
-    """Raise Failed for an answer that has no candidate of the schema."""
-    if answered(text, asked) is None:
+def _refuse(text: str, fits: Callable[[str], bool]) -> None:
+    if not fits(text):
         raise Failed("the answer is not of the schema", plain=True)
+
+
+def _object(text: str) -> Mapping[str, Any]:
+    """The JSON object that a text is; empty for anything else."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 PLUGIN = Chat
