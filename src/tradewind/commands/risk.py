@@ -197,6 +197,65 @@ def _value(name: str, kind: str, text: str) -> float | str | bool:
         raise InputError(f"--feature {name}: {wanted} is needed; got {text!r}.") from None
 
 
+@app.command()
+def score(
+    shop: ShopUrl = ".",
+    delay: Annotated[int, typer.Option("--delay", help="Days until an order of which nothing bad is known counts as good.")] = 30,
+    go_on: Annotated[bool, typer.Option("--go-on", help="Add to what was learned before: faster on a long log, less exact.")] = False,
+    most: Annotated[int, typer.Option("--most", help="How many of the riskiest to list.", min=0)] = 20,
+    locale: Locale = "en",
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Learn the risk score that rules may look at, and list the riskiest orders and claims whose truth is not known yet."""
+    with opened_shop(shop) as opened:
+        found = opened.risk.score(delay_days=delay, go_on=go_on, most=most, as_of=as_of)
+        currency = opened.home.settings.currency
+    lines = [f"Learned {found.way} from {found.rows:,} orders and claims, {found.frauds:,} known to be fraud."]
+    lines += [found.why] if found.why else []
+    for one in found.riskiest:
+        why = "; ".join(one.reasons_zh if locale.startswith("zh") else one.reasons)
+        amount = _money(one.amount, currency)
+        lines.append(f"{one.score:5.1f}  {one.at:%Y-%m-%d %H:%M}  {one.action}  {one.id}  {one.customer or '-'}  {amount}  {why}")
+    say(asdict(found), "\n".join(lines), as_json=as_json)
+
+
+@app.command()
+def rings(shop: ShopUrl = ".", as_of: AsOf = None, as_json: Json = False) -> None:
+    """Find accounts that share and act as one, with the evidence; policies with a table [promotion] then cap what a ring gets."""
+    with opened_shop(shop) as opened:
+        found, currency = opened.risk.rings(as_of=as_of), opened.home.settings.currency
+    lines = [f"{len(found):,} rings with {sum(len(one.customers) for one in found):,} accounts."]
+    for one in found:
+        lines.append(f"{one.ring}  score {one.score:.1f}, {_money(one.discount, currency)} of discounts: {', '.join(one.customers[:8])}")
+        lines += [f"  {told}" for told in one.words()]
+    say({"rings": [asdict(one) for one in found]}, "\n".join(lines), as_json=as_json)
+
+
+@app.command()
+def coupon(
+    customer: Annotated[str, typer.Argument(help="Who wants it.")],
+    offer: Annotated[str, typer.Argument(help="The coupon's offer.")],
+    shop: ShopUrl = ".",
+    use: Annotated[bool, typer.Option("--use", help="It is about to be used, not claimed.")] = False,
+    device: Annotated[str | None, typer.Option("--device", help="From which it is asked, as in the events.")] = None,
+    cap: Annotated[int, typer.Option("--ring-coupons", help="Coupons for a ring in thirty days.", min=0)] = 1,
+    cooling: Annotated[float, typer.Option("--cooling-days", help="How old an account must be.", min=0)] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Say whether a coupon may be claimed, or used, and why not."""
+    from tradewind.decide.eligibility import EXPLAIN
+    from tradewind.decide.promotion_guard import Guard, Promotion
+
+    with opened_shop(shop) as opened:
+        now = opened.now()
+        guard = Guard.of(opened.home, Promotion(ring_coupons=cap, cooling_days=cooling), as_of=now)
+        told = (guard.redeem if use else guard.claim)(customer, offer, at=now, device=device)
+    code, details = told.reason.code, dict(told.reason.details)
+    text = f"{'yes' if told.allow else 'no'}: {EXPLAIN[code]}{f' {details}' if details else ''}"
+    say({"allow": told.allow, "code": code, "details": details}, text, as_json=as_json)
+
+
 def _known(path: Path) -> Iterator[tuple[str, datetime]]:
     from tradewind.types import utc
 

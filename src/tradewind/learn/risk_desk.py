@@ -22,6 +22,8 @@ from tradewind.types import utc
 
 if TYPE_CHECKING:
     from tradewind.engine.home import Home
+    from tradewind.learn._risk_learn import Learned
+    from tradewind.learn.risk_rings import Ring
 
 DELAY_DAYS = 30  # until an order of which nothing bad is known counts as good
 
@@ -142,6 +144,26 @@ class RiskDesk:
         """The newest verdicts, newest first."""
         with self._home.ledger.read() as conn:
             return books.checks(conn, state=None, limit=limit)
+
+    # -- what is learned ----------------------------------------------------------------------------------------------------
+
+    def score(self, *, delay_days: int = DELAY_DAYS, go_on: bool = False, most: int = 20, as_of: datetime | str | None = None) -> Learned:
+        """Learn the risk score from all before ``as_of``, publish it, and list the riskiest orders and claims whose truth is not known.
+
+        From the labels (:meth:`labels`) where there are enough, else from what is unusual. ``go_on`` adds to what was learned before, which
+        is faster on a long log and less exact. Raises InputError where there is too little, StateError where nothing can be gone on from.
+        """
+        from tradewind.learn._risk_learn import learn
+
+        labels, cut, now = self.labels(), self._cut(as_of), self._now()
+        known_by = now if as_of is None else cut
+        return learn(self._home, as_of=cut, now=now, labels=labels, known_by=known_by, delay_days=delay_days, go_on=go_on, most=most)
+
+    def rings(self, *, as_of: datetime | str | None = None) -> list[Ring]:
+        """Find the rings among all that happened before ``as_of``, publish them for the guard of promotions, and return them."""
+        from tradewind.learn.risk_rings import learn
+
+        return learn(self._home, as_of=self._cut(as_of), now=self._now())
 
     # -- whom we trust ------------------------------------------------------------------------------------------------------
 

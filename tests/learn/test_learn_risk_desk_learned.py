@@ -1,0 +1,92 @@
+"""What the desk learns: scores with and without labels, rings for the guard; reasons read as sentences in two languages."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from risk_kit import BEGAN, farm, row
+
+from tradewind.decide.promotion_guard import Guard, Promotion, marked
+from tradewind.errors import InputError, StateError
+from tradewind.learn._risk_words import sentence
+from tradewind.learn.risk_features import MODELLED
+from tradewind.shop import Shop
+from tradewind.types import Event, Reason
+
+NOW = BEGAN + timedelta(days=200)
+
+
+def sold(rows: list[dict], path: Path) -> Shop:  # type: ignore[type-arg]
+    shop = Shop.open(path, now=lambda: NOW)
+    shop.home.log.append([Event(**one) for one in rows], now=NOW)
+    shop.home.log.compact(now=NOW)
+    return shop
+
+
+def stolen(count: int = 240) -> tuple[list[dict], list[str]]:  # type: ignore[type-arg]
+    """Orders of honest people, and every fourth one by a thief who changes cards on one device."""
+    rows, bad = [], []
+    for number in range(count):
+        thief = number % 4 == 0
+        who = f"t{number // 40}" if thief else f"h{number}"
+        told = {"device": f"x{number // 40}" if thief else f"d{number}", "ship_to": f"a{number}", "card": f"k{number}"}
+        rows.append(
+            row(f"e{number}", "purchase", 10.0 * number, who, order_id=f"o{number}", value=9000 if thief else 5000, discount=0, **told)
+        )
+        bad += [f"o{number}"] if thief else []
+    return rows, bad
+
+
+def test_the_score_learns_without_labels_and_with_them(tmp_path: Path) -> None:
+    rows, bad = stolen()
+    with sold(rows, tmp_path / "shop") as shop:
+        with pytest.raises(StateError, match="no learned"):
+            shop.risk.score(go_on=True)
+        plain = shop.risk.score(most=3, delay_days=199)
+        assert plain.way == "without labels"
+        assert "frauds and" in plain.why
+        assert len(plain.riskiest) == 3
+        assert all(one.reasons and one.reasons_zh for one in plain.riskiest)
+        shop.risk.label(pa.table({"id": bad, "known_at": [NOW - timedelta(days=1)] * len(bad)}))
+        found = shop.risk.score(most=5, delay_days=5, as_of=BEGAN + timedelta(days=190))
+        assert (found.way, found.frauds) == ("without labels", 0)  # nothing was known by then
+        found = shop.risk.score(most=5, delay_days=5)
+        assert (found.way, found.frauds, found.rows) == ("new", 60, 240)
+        with pytest.raises(StateError, match="nothing to go on from"):
+            shop.risk.score(go_on=True)
+
+
+def test_rings_that_the_desk_finds_are_what_the_guard_knows(tmp_path: Path) -> None:
+    events, _, members = farm()
+    with sold(events.to_pylist(), tmp_path / "shop") as shop:
+        (ring,) = shop.risk.rings(as_of=BEGAN + timedelta(days=30))
+        assert set(ring.customers) == members
+        at = BEGAN + timedelta(days=30)
+        guard = Guard.of(shop.home, Promotion(), as_of=at)
+        assert guard.claim("r0", "new", at=at).reason.code == "ring_cap"
+        assert guard.claim("nobody", "new", at=at, address="ra").reason.code == "ring_cap"
+        assert guard.claim("h0", "new", at=at).allow
+        people = pa.table({"customer": ["h0", "r0", "r1"]})
+        assert marked(shop.home, people, None, as_of=at) is people
+        assert marked(shop.home, people, Promotion(), as_of=at)["promotion"].to_pylist() == [None, "ring_cap", "ring_cap"]
+        open_ = marked(shop.home, people, Promotion(ring_coupons=11), as_of=at)["promotion"].to_pylist()
+        assert open_ == [None, None, "ring_cap"]  # ten were claimed, one is left
+
+
+def test_too_little_says_so(tmp_path: Path) -> None:
+    with sold([row("1", "purchase", 0, "ann", order_id="o", value=1, discount=0)], tmp_path / "shop") as shop:
+        with pytest.raises(InputError, match="too few"):
+            shop.risk.score()
+        assert shop.risk.rings() == []
+
+
+@pytest.mark.parametrize("locale", ["en", "zh-CN"])
+def test_every_feature_has_a_sentence(locale: str) -> None:
+    said = {name: sentence(Reason(name, {"value": 3.0, "weight": 1.0}), locale) for name in (*MODELLED, "rare")}
+    assert len(set(said.values())) == len(said)
+    assert not any("_" in told or "{" in told for told in said.values())
+    assert sentence(Reason("device_customers", {"value": 4.0})) == "4 accounts met by the same device"
+    assert "?" in sentence(Reason("neighbour_days", {"value": float("nan")}), locale)
