@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tradewind.decide.versions import Policies
     from tradewind.decide.what_if import WhatIf
     from tradewind.engine.home import Home
+    from tradewind.engine.tables import Tables
     from tradewind.types import Offer
 
 Progress = Callable[[float, str], None]
@@ -44,16 +45,19 @@ def request(  # the arguments of Shop.decide, and the shop's clock
     progress: Progress,
     limits: str | Path | Mapping[str, Any] | None = None,
     models: Mapping[str, str | None] | None = None,
+    only: Collection[str] | None = None,
 ) -> Request:
     """The request of :meth:`tradewind.shop.Shop.decide`, which says what the arguments are.
 
-    ``models`` names the versions of a policy that is replayed: then only what earlier plans promised counts.
+    ``models`` names the versions of a policy that is replayed: then only what earlier plans promised counts. ``only``: of these customers
+    alone, as if the shop had no others.
 
     Raises
     ------
     StateError
         Nothing was learned yet, or there is no event at all.
     """
+    from tradewind.collect.studied import studied
     from tradewind.collect.withdrawals import withdraw_from_log
     from tradewind.decide.commit import promised
     from tradewind.decide.limits import one_budget, read_limits
@@ -68,9 +72,10 @@ def request(  # the arguments of Shop.decide, and the shop's clock
     cut = asked.cut(home, as_of, now=now)
     withdraw_from_log(home)  # what came through the inbox counts, too
     progress(0.1, "profiles")
-    people = _people(home, cut, models, told.promotion)
+    tables = studied(home) if only is None else studied(home).only(only)
+    people = _people(home, tables, cut, models, told.promotion)
     progress(0.4, "shortlists")
-    shortlist = _shortlist(home, cut, models)
+    shortlist = _shortlist(home, tables, cut, models)
     progress(0.7, "choosing")
     return Request(
         as_of=cut,
@@ -279,17 +284,16 @@ def shown(policies: Policies, live: Callable[[], Door], *, rollback: str | None,
 Models = Mapping[str, str | None]
 
 
-def _shortlist(home: Home, cut: datetime, models: Models | None) -> pa.Table:
+def _shortlist(home: Home, tables: Tables, cut: datetime, models: Models | None) -> pa.Table:
     import numpy as np
 
-    from tradewind.collect.studied import studied
     from tradewind.learn import base
     from tradewind.learn.registry import active
     from tradewind.learn.sequences import sequences
 
     path = _path(home, "recommend", cut, models)
     model = base.load(path or active(home, "recommend", before=cut).path)
-    histories = sequences(studied(home), as_of=cut)
+    histories = sequences(tables, as_of=cut)
     items = home.tables.to_arrow(home.tables.get("items").select("item", "price", "stock", "available_from", "available_until"))
     sellable = {
         row["item"]
@@ -303,25 +307,23 @@ def _shortlist(home: Home, cut: datetime, models: Models | None) -> pa.Table:
     return ranking.table()
 
 
-def _people(home: Home, cut: datetime, models: Models | None, promotion: Promotion | None) -> pa.Table:
+def _people(home: Home, tables: Tables, cut: datetime, models: Models | None, promotion: Promotion | None) -> pa.Table:
     """The profiles, with what was learned of answers, and whom a policy keeps from coupons."""
-    from tradewind.collect.studied import studied
     from tradewind.decide.promotion_guard import marked
     from tradewind.learn.profiles import profiles
 
-    people = profiles(studied(home), as_of=cut)
+    people = profiles(tables, as_of=cut)
     if people.num_rows == 0:
         raise StateError(f"Nobody to decide for: no event before {cut:%Y-%m-%d %H:%M} UTC and no row of customers names a customer.")
-    return marked(home, _answering(home, people, cut, models), promotion, as_of=cut)
+    return marked(home, _answering(home, tables, people, cut, models), promotion, as_of=cut)
 
 
-def _answering(home: Home, people: pa.Table, cut: datetime, models: Models | None) -> pa.Table:
+def _answering(home: Home, tables: Tables, people: pa.Table, cut: datetime, models: Models | None) -> pa.Table:
     """The profiles with how readily each customer answers messages, and at what hour, where that was learned."""
-    from tradewind.collect.studied import studied
     from tradewind.decide.hours import answered, with_hours
     from tradewind.learn.answers import Answers
 
-    people = with_hours(people, *answered(studied(home), people, as_of=cut))
+    people = with_hours(people, *answered(tables, people, as_of=cut))
 
     path = _path(home, "answers", cut, models)
     return Answers.load(path).added(people) if path else people

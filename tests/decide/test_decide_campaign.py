@@ -17,10 +17,11 @@ import pytest
 from sqlalchemy import func, select
 
 import tradewind as tw
-from tradewind import schema
+from tradewind import requested, schema
 from tradewind.decide import campaign_guard, expression
 from tradewind.decide.campaign_books import MOVES, campaign_allows, draft, move, newest
 from tradewind.decide.campaign_file import KEYS, read_campaign
+from tradewind.decide.campaign_plan import around
 from tradewind.decide.holdout import held_out
 from tradewind.decide.policy import decide, recompute
 from tradewind.decide.request import Request
@@ -40,7 +41,7 @@ WORLD = decide_world.World(n=200)
 
 def ask(home: Home, *, offers: Any, budget: str, holdout: float, window_days: int, as_of: Any, seed: int, now: Any, **rest: Any) -> Request:
     """What the shop's tables would say, without tables; the time is the last event's, or the one asked."""
-    assert rest.keys() == {"channels", "progress", "limits"}
+    assert rest.keys() == {"channels", "progress", "limits", "only"}
     if offers == ("nosuch",):
         raise NotFound('There is no offer or kind of offer "nosuch".')
     home.log.compact(now=now)
@@ -700,3 +701,44 @@ def handed_off_only_while_it_runs(shop: tw.Shop) -> None:
         clock.at += timedelta(minutes=6)
         shop.campaigns.resume("spring", by="Ann")
         assert shop.deliver(plan, dry_run=False, to=sink).states["accepted"] > 0
+
+
+def test_a_tick_reads_those_who_fired_and_a_sample_of_the_others(real: tw.Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, asked = real.now(), []
+    told = {
+        "name": "cart", "goal": "Sell", "budget": f"60 {real.home.settings.currency}",
+        "trigger": {"kind": "abandoned_cart", "grace_minutes": 0},
+        "from": (now - timedelta(days=1)).isoformat(), "until": (now + timedelta(days=20)).isoformat(),
+    }  # fmt: skip
+    real.campaigns.plan(told)
+    real.campaigns.approve("cart", by="Ann")
+    real.campaigns.apply(told, by="Bo")
+    clock = real.now
+    assert isinstance(clock, Clock)
+    events = real.home.tables.to_arrow(real.home.tables.events())
+    people = sorted(pc.unique(events["customer"].drop_null()).to_pylist())
+    fired, item = people[:4], events["item"].drop_null()[0].as_py()
+    real.home.log.append(
+        [Event(f"k{who}", now + timedelta(minutes=1), "cart", "t", customer=who, item=item, value=100) for who in fired],
+        now=now + timedelta(minutes=2),
+    )
+    clock.at += timedelta(hours=2)
+    ask = requested.request
+
+    def noted(*arguments: Any, **named: Any) -> Request:
+        asked.append(ask(*arguments, **named))
+        return asked[-1]
+
+    monkeypatch.setattr("tradewind.requested.request", noted)
+    monkeypatch.setattr("tradewind.decide.campaign_plan.OTHERS", 10)
+    (row,) = real.campaigns.tick()
+    assert (row["fired"], row["decided"]) == (4, 4)
+    (request,) = asked
+    names = set(request.profiles["customer"].to_pylist())
+    assert names >= set(fired)
+    assert 4 < len(names) < 30 < len(people), "a sample of about ten"
+    assert request.shortlist is not None
+    assert set(request.shortlist["customer"].to_pylist()) <= names
+    assert around(real.home, fired, as_of=clock.at) == around(real.home, fired, as_of=clock.at) == names
+    monkeypatch.setattr("tradewind.decide.campaign_plan.OTHERS", 1_000)
+    assert around(real.home, fired, as_of=clock.at) is None, "a small shop is read whole"

@@ -71,14 +71,27 @@ def trial(home: Home, campaign: Campaign, ask: Ask, *, as_of: datetime | str | N
     return Trial(plan, members, request.profiles.num_rows, _hashes(request, campaign, plan), request, firings)
 
 
-def asked(home: Home, campaign: Campaign, ask: Ask, *, as_of: datetime | str | None, now: datetime) -> Request:
-    """The request of the shop for everybody, with what is left of the campaign's budget; each plan draws its holdout (ADR 0004)."""
+def asked(
+    home: Home, campaign: Campaign, ask: Ask, *, as_of: datetime | str | None, now: datetime, only: Collection[str] | None = None
+) -> Request:
+    """The request of the shop, for everybody or ``only`` some, with what is left of the campaign's budget; each plan draws its holdout
+    (ADR 0004)."""
     found = ask(
         home, offers=campaign.offers, channels=campaign.channels, budget=campaign.budget, holdout=campaign.holdout,
         window_days=campaign.window_days, as_of=as_of, seed=campaign.seed, now=now, progress=lambda _share, _what: None,
-        limits=campaign.limits or None,
+        limits=campaign.limits or None, only=only,
     )  # fmt: skip
     return replace(found, budget=max(found.budget - _used(home, campaign.budget_id), 0), budget_id=campaign.budget_id)
+
+
+def around(home: Home, members: Collection[str], *, as_of: datetime) -> frozenset[str] | None:
+    """``members`` and as many others as stay in a request for the averages; None where that is everybody."""
+    events, people = home.tables.events(as_of=as_of), home.tables.get("customers")
+    known = events.filter(events.customer.notnull()).select("customer").union(people.select("customer"), distinct=True)
+    names = sorted(set(home.tables.to_arrow(known)["customer"].to_pylist()) - set(members))
+    if len(names) <= OTHERS:
+        return None
+    return frozenset(members).union(np.array(names)[uniforms(0, names, purpose="campaign others") < OTHERS / len(names)].tolist())
 
 
 def decided(request: Request, campaign: Campaign, members: Collection[str], *, wanted: Mapping[str, Sequence[str]], soon: bool) -> Plan:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, and_, select, update
 
 from tradewind.decide import campaign_books as books
 from tradewind.decide.campaign_file import Campaign
-from tradewind.decide.campaign_plan import Ask, asked, decided
+from tradewind.decide.campaign_plan import Ask, around, asked, decided
 from tradewind.decide.commit import commit, settle
 from tradewind.decide.hashing import canonical
 from tradewind.decide.plan import Plan
@@ -51,7 +51,7 @@ def decide_firings(home: Home, one: books.Version, campaign: Campaign, ask: Ask,
         ).all()
     if not rows:
         return Decided()
-    request = asked(home, campaign, ask, as_of=now, now=now)
+    request = asked(home, campaign, ask, as_of=now, now=now, only=around(home, {row.customer for row in rows}, as_of=now))
     inside = set(request.profiles["customer"].to_numpy()[campaign.audience_of(request.profiles)])
     wanted: dict[str, Sequence[str]] = {}
     states: dict[str, tuple[str, str]] = {}

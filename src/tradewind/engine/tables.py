@@ -40,6 +40,7 @@ class Tables:
         self.backend: str = con.name  # "duckdb" | "pyspark"
         self._log = log
         self._left_out: pa.Table | None = None
+        self._kept: pa.Table | None = None
 
     @property
     def root(self) -> Path:
@@ -73,15 +74,18 @@ class Tables:
         """
         if name not in schema.TABLES:
             raise unknown("table", name, schema.TABLES)
-        return self._seen(self._read(name, self._log.files(name))) if name == "events" else self._read(name, self._log.files(name))
+        table = self._read(name, self._log.files(name))
+        return self._seen(table) if name == "events" else self._of_kept(table) if name == "customers" else table
 
     def without(self, customers: Collection[str]) -> Tables:
         """The same tables on the same engine, where the events of these customers are left out; those of nobody known stay."""
         if not customers:
             return self
-        other = Tables(self._log, self.con, self.session)
-        other._left_out = pa.table({"customer": pa.array(sorted(customers), pa.string())})
-        return other
+        return self._beside(_names(customers), self._kept)
+
+    def only(self, customers: Collection[str]) -> Tables:
+        """The same tables on the same engine, with the events and the rows of these customers alone."""
+        return self._beside(self._left_out, _names(customers))
 
     def events(self, *, as_of: datetime | None = None) -> ibis.Table:
         """The events, or those strictly before ``as_of``: an event at ``as_of`` is the future."""
@@ -120,8 +124,16 @@ class Tables:
         if self.backend == "duckdb":
             self.con.disconnect()
 
+    def _beside(self, left_out: pa.Table | None, kept: pa.Table | None) -> Tables:
+        other = Tables(self._log, self.con, self.session)
+        other._left_out, other._kept = left_out, kept
+        return other
+
     def _seen(self, events: ibis.Table) -> ibis.Table:
-        return events if self._left_out is None else events.anti_join(self.memory(self._left_out), "customer")
+        return self._of_kept(events if self._left_out is None else events.anti_join(self.memory(self._left_out), "customer"))
+
+    def _of_kept(self, table: ibis.Table) -> ibis.Table:
+        return table if self._kept is None else table.semi_join(self.memory(self._kept), "customer")
 
     def _read(self, name: str, files: Sequence[Path]) -> ibis.Table:
         if not files:
@@ -171,6 +183,10 @@ def ordered_list(table: Any, *, by: str, order: Sequence[str], columns: Sequence
     lists = rows.group_by(by).agg(tw_rows=ibis.struct(pairs).collect().sort())
     picked = {name: lists.tw_rows.map(lambda row, field=f"c{i}": row[field]) for i, name in enumerate(columns)}
     return lists.select(by, **picked)
+
+
+def _names(customers: Collection[str]) -> pa.Table:
+    return pa.table({"customer": pa.array(sorted(customers), pa.string())})
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
