@@ -17,8 +17,8 @@ from tradewind.errors import InputError
 from tradewind.learn import _pictures
 from tradewind.learn._content_catalogue import Catalogue, keep_pictures, pictures
 from tradewind.learn._pictures import Fault, Picture, located, opened
-from tradewind.learn.images import NAME, ColourReader, FolderEncoder, colour, hashed, image_encoder, lab, near_duplicates, shares
 from tradewind.learn.content import Content
+from tradewind.learn.images import NAME, ColourReader, FolderEncoder, colour, hashed, image_encoder, lab, near_duplicates, shares
 from tradewind.learn.sequences import Sequences
 
 

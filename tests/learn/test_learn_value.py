@@ -256,7 +256,8 @@ def test_the_shop_has_one_row_per_customer_and_tags(shop: tuple[Path, World]) ->
         assert (row["expected_value"] is None) == (row["frequency"] == 0), "buyers have a value, and only they"
         assert row["churn"] is None or 0 <= row["churn"] <= 1
     stated = tags.to_pylist()
-    assert {row["tag"] for row in stated} >= {"segment", "stage", "value", "churn", "price_sensitivity"}
+    assert {row["tag"] for row in stated} >= {"segment", "stage", "value", "churn"}
+    assert "price_sensitivity" not in {row["tag"] for row in stated}, "two hundred customers took too few discounts in sixty days"
     assert all(0 <= row["confidence"] <= 1 and row["expires_at"] > row["updated_at"] for row in stated)
     assert {row["source"].split("@")[0] for row in stated} == {"events", "customer_value"}
     own = {row["customer"]: row["value"] for row in stated if row["tag"] == "segment"}

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from tradewind.collect.studied import studied
 from tradewind.errors import InputError
+from tradewind.learn import price_sensitivity
 from tradewind.learn._orderbook import OrderBook
 from tradewind.learn.lifetime import CustomerValue
+from tradewind.learn.price_sensitivity import PriceSensitivity, exposure
 from tradewind.learn.profiles import profiles
 from tradewind.learn.registry import active, learned, publish, retire
 from tradewind.learn.segments import rfm
@@ -115,15 +117,27 @@ def stated(home: Home, table: pa.Table, *, as_of: datetime) -> pa.Table:
         _tag(table, "top_category", table["top_category"], _floats(table, "category_confidence"), "events", as_of),
         _tag(table, "top_brand", table["top_brand"], _floats(table, "top_brand_share") * seen, "events", as_of),
         _tag(table, "price_band", table["price_band"].cast(pa.string()), seen, "events", as_of),
-        _tag(table, "price_sensitivity", _level(_floats(table, "discount_affinity")), seen, "events", as_of),
         _tag(table, "best_hour", table["best_hour"].cast(pa.string()), _floats(table, "hour_confidence"), "events", as_of),
     ]
+    parts += _price_sensitivity(home, as_of=as_of)
     if model:
         churn = _floats(table, "churn")
         rounded = pc.round(table["expected_value"]).cast(pa.int64()).cast(pa.string())
         parts.append(_tag(table, "value", rounded, seen, model, as_of))
         parts.append(_tag(table, "churn", _level(churn), np.maximum(churn, 1 - churn), model, as_of))
     return pa.concat_tables(parts).sort_by([("customer", "ascending"), ("tag", "ascending")])
+
+
+def _price_sensitivity(home: Home, *, as_of: datetime) -> list[pa.Table]:
+    """How readily each customer takes discounts, with the chance that this level is right; nothing where too few were taken."""
+    found = exposure(home.tables, as_of=as_of)
+    try:
+        judged = PriceSensitivity().fit(found).predict(found)
+    except InputError:
+        return []
+    levels = pa.array(np.array(price_sensitivity.LEVELS, dtype=object)[judged.level], pa.string())
+    names = pa.table({"customer": pa.array(judged.names, pa.string())})
+    return [_tag(names, "price_sensitivity", levels, judged.confidence, "events", as_of)]
 
 
 def _floats(table: pa.Table, name: str) -> NDArray[np.float64]:
