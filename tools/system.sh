@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install what the tests need from the system: PostgreSQL (server binaries), Chromium and a Java runtime.
+# Install what the tests need from the system: PostgreSQL (server binaries), Chromium, a Java runtime, and what
+# checks systemd units.
 # Does nothing when they are there. Where it may not install, it says what to install and goes on: the tests that need
 # them then skip with the reason (and fail when CI=true).
 set -euo pipefail
@@ -8,6 +9,7 @@ missing=()
 compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
 command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
+command -v systemd-analyze >/dev/null || missing+=(systemd)
 fc-list 2>/dev/null | grep -qi cjk || missing+=(fonts-noto-cjk)
 [ ${#missing[@]} -eq 0 ] && exit 0
 

@@ -32,10 +32,11 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="Where to listen; put a proxy with a certificate in front.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65_535)] = 8080,
     keep_ip: Annotated[bool, typer.Option("--keep-ip", help="Keep a keyed hash of the visitor's address with a consent.")] = False,
+    create: Annotated[bool, typer.Option("--create", help="Make the shop where there is none: its events may come over HTTP.")] = False,
     worker: Annotated[bool, typer.Option("--worker/--no-worker", help="Also do the shop's jobs; more workers: tradewind work.")] = True,
 ) -> None:
     """Serve the HTTP interface and the console of a shop until it is stopped; with --base the customers' pages as well."""
-    with opened_shop(shop) as opened, working(shop, wanted=worker and not public):
+    with opened_shop(shop, create=create) as opened, working(shop, wanted=worker and not public):
         listen(opened, public=public, base=base, host=host, port=port, keep_ip=keep_ip)
 
 
