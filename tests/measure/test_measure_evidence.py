@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -26,11 +27,14 @@ from tradewind.measure import offpolicy as policies
 from tradewind.measure.attribution import NOT_CAUSE, attribution, journeys
 from tradewind.measure.fairness import fairness
 from tradewind.measure.quality import quality
+from tradewind.measure.report import to_html, to_text
+from tradewind.measure.speak import speaker
 from tradewind.stats.offpolicy import Judged, Refused, judge
 from tradewind.types import Event
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 N = 400
+CHINESE = re.compile("[\u4e00-\u9fff]")
 LATER = START + timedelta(days=20)
 
 
@@ -235,6 +239,23 @@ def test_rules_that_are_newer_than_a_plan_hold_its_messages_back(tmp_path: Path,
         rules.unlink()
         assert watch.why("p1") == ""
         assert "deferred: unfair" not in deliver(shop, channels=Outbox(), now=lambda: START).reasons
+
+
+def test_every_sentence_of_the_evidence_is_said_in_chinese_too(home: Home, plan: Plan) -> None:
+    reports = [
+        policies.offpolicy(home, plan, as_of=LATER),
+        attribution(home, plan, as_of=LATER),
+        fairness(home, plan, ["gender"], as_of=LATER),
+        quality(home, as_of=LATER, days=20),
+    ]
+    say = speaker("zh-CN")
+    for report in reports:
+        told = [report.title, *(text for section in report.sections for text in (section.title, *section.text))]
+        told += [estimate.name for section in report.sections for estimate in section.estimates if " " in estimate.name]
+        told += [head for section in report.sections for row in section.rows[:1] for head in row]
+        assert [text for text in told if not CHINESE.search(say(text)) and text not in ("AUC", "PSI", "Shapley")] == []
+        assert '<html lang="zh-CN">' in to_html(report, locale="zh-CN")
+    assert to_text(reports[1]) == to_text(reports[1], locale="en") != to_text(reports[1], locale="zh-CN")
 
 
 def test_rules_are_checked_when_they_are_read(tmp_path: Path) -> None:

@@ -7,9 +7,12 @@ import math
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
+from unicodedata import east_asian_width
 
+from tradewind.measure.speak import Say, speaker, svg
 from tradewind.types import NO_MINOR, Estimate, Report, Section
 
+WHOLE = ("value", "from", "difference", "week")  # heads of columns that are never broken into lines
 SIMULATED = "Simulated: customers, behaviour and answers come from a simulation. Nothing here was earned by a real shop."
 
 
@@ -72,8 +75,8 @@ def _row(estimate: Estimate, currency: str) -> dict[str, str]:
     }
 
 
-def tables(section: Section, *, currency: str = "") -> list[list[dict[str, Any]]]:
-    """The tables of a section as rows of text cells: estimates first, then free rows."""
+def tables(section: Section, *, currency: str = "", say: Say = str) -> list[list[dict[str, Any]]]:
+    """The tables of a section as rows of text cells, in the language of ``say``: estimates first, then free rows."""
     found: list[list[dict[str, Any]]] = []
     if section.estimates:
         rows = [_row(estimate, currency) for estimate in section.estimates]
@@ -81,7 +84,7 @@ def tables(section: Section, *, currency: str = "") -> list[list[dict[str, Any]]
         found.append([{key: value for key, value in row.items() if key not in empty} for row in rows])
     if section.rows:
         found.append([{key: _cell(value) for key, value in row.items()} for row in section.rows])
-    return found
+    return [[{say(key): say(cell) for key, cell in row.items()} for row in rows] for rows in found]
 
 
 def _cell(value: Any) -> str:
@@ -96,39 +99,46 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def to_text(report: Report) -> str:
-    """The report for a terminal."""
-    currency = str(report.meta.get("currency", ""))
-    lines = [report.title, "=" * len(report.title)]
+def to_text(report: Report, *, locale: str = "en") -> str:
+    """The report for a terminal; ``locale``: "en" or "zh-CN"."""
+    currency, say = str(report.meta.get("currency", "")), speaker(locale)
+    title = say(report.title)
+    lines = [title, "=" * _width(title)]
     if report.simulated:
-        lines.append(SIMULATED)
+        lines.append(say(SIMULATED))
     for section in report.sections:
-        lines += ["", section.title, "-" * len(section.title), *section.text]
-        for rows in tables(section, currency=currency):
+        head = say(section.title)
+        lines += ["", head, "-" * _width(head), *map(say, section.text)]
+        for rows in tables(section, currency=currency, say=say):
             lines += _aligned(rows)
     return "\n".join(lines) + "\n"
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: Chinese characters take two."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def _aligned(rows: list[dict[str, Any]]) -> list[str]:
     heads = list(rows[0])
     rows = [{head: " / ".join(str(row.get(head, "")).split("\n")) for head in heads} for row in rows]  # one line a row
-    widths = [max(len(head), *(len(row[head]) for row in rows)) for head in heads]
+    widths = [max(_width(head), *(_width(row[head]) for row in rows)) for head in heads]
 
     def line(cells: list[str]) -> str:
-        return "  " + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+        return "  " + "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
     return ["", line(heads), *(line([row[head] for head in heads]) for row in rows)]
 
 
-def to_markdown(report: Report) -> str:
-    """The report as Markdown; plots are left out."""
-    currency = str(report.meta.get("currency", ""))
-    lines = [f"# {report.title}", ""]
+def to_markdown(report: Report, *, locale: str = "en") -> str:
+    """The report as Markdown; plots are left out; ``locale``: "en" or "zh-CN"."""
+    currency, say = str(report.meta.get("currency", "")), speaker(locale)
+    lines = [f"# {say(report.title)}", ""]
     if report.simulated:
-        lines += [f"> {SIMULATED}", ""]
+        lines += [f"> {say(SIMULATED)}", ""]
     for section in report.sections:
-        lines += [f"## {section.title}", "", *(f"{sentence}\n" for sentence in section.text)]
-        for rows in tables(section, currency=currency):
+        lines += [f"## {say(section.title)}", "", *(f"{say(sentence)}\n" for sentence in section.text)]
+        for rows in tables(section, currency=currency, say=say):
             heads = list(rows[0])
             lines += ["| " + " | ".join(head or " " for head in heads) + " |", "|" + "---|" * len(heads)]
             lines += [
@@ -165,22 +175,26 @@ def to_json(report: Report) -> str:
     return json.dumps(body, ensure_ascii=False, indent=2, default=str)
 
 
-def to_html(report: Report, *, whole: bool = True) -> str:
-    """One HTML page without scripts and without any outside reference; every value is escaped. ``whole`` False: a part of a page."""
+def to_html(report: Report, *, whole: bool = True, locale: str = "en") -> str:
+    """One HTML page without scripts and without any outside reference; every value is escaped.
+
+    ``whole`` False: a part of a page. ``locale``: "en" or "zh-CN".
+    """
     from jinja2 import Environment
     from markupsafe import Markup
 
     source = files("tradewind.measure").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    currency = str(report.meta.get("currency", ""))
+    currency, say = str(report.meta.get("currency", "")), speaker(locale)
     sections = [
         {
-            "title": section.title,
-            "text": section.text,
-            "tables": tables(section, currency=currency),
-            "plots": [Markup(plot) for plot in section.plots],  # noqa: S704 - written by measure/plots.py, names escaped there
+            "title": say(section.title),
+            "text": [say(sentence) for sentence in section.text],
+            "tables": tables(section, currency=currency, say=say),
+            "plots": [Markup(svg(plot, say)) for plot in section.plots],  # noqa: S704 - written by measure/plots.py, names escaped there
         }
         for section in report.sections
     ]
-    page: str = environment.from_string(source).render(report=report, sections=sections, simulated=SIMULATED, whole=whole)
+    more = {"sections": sections, "say": say, "simulated": SIMULATED, "whole": whole, "locale": locale, "whole_heads": {*map(say, WHOLE)}}
+    page: str = environment.from_string(source).render(report=report, **more)
     return page
