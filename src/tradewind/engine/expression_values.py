@@ -50,20 +50,24 @@ class Cells(dict[str, tuple[np.ndarray, np.ndarray]]):
 
 def truth(tree: Condition, cells: Cells, seen: dict[Any, Any] | None = None) -> Truth:
     """The answer for every row. ``seen``: what other expressions computed of the same cells, to be used again."""
-    return _Columns(cells, {} if seen is None else seen).truth(tree)
+    return _Columns(cells, seen).truth(tree)
 
 
 class _Columns:
-    def __init__(self, cells: Cells, seen: dict[Any, Any]) -> None:
+    def __init__(self, cells: Cells, seen: dict[Any, Any] | None) -> None:
         self.cells, self.seen = cells, seen
 
     def truth(self, tree: Condition) -> Truth:
+        if self.seen is None:
+            return self._truth(tree)
         found = self.seen.get(tree)
         if found is None:
             self.seen[tree] = found = self._truth(tree)
         return found
 
     def _truth(self, tree: Condition) -> Truth:
+        if isinstance(tree, Compare):
+            return _known(*self.compare(tree.op, tree.left, tree.right))
         if isinstance(tree, Every | Some):
             terms = [self.truth(term) for term in tree.terms]
             one, other = (np.logical_and, np.logical_or) if isinstance(tree, Every) else (np.logical_or, np.logical_and)
@@ -81,34 +85,41 @@ class _Columns:
         if isinstance(tree, Holds):
             values, empty = self.cells[tree.name.name]
             return _known(values, empty)
-        if isinstance(tree, Compare):
-            return self.compare(tree.op, tree.left, tree.right)
-        hits = [self.compare("==", tree.left, choice) for choice in tree.choices]
-        return Truth(np.logical_or.reduce([hit.yes for hit in hits]), np.logical_and.reduce([hit.no for hit in hits]))
+        found, empty = self.compare("==", tree.left, tree.choices[0])
+        for choice in tree.choices[1:]:
+            found = found | self.compare("==", tree.left, choice)[0]
+        return _known(found, empty)
 
-    def compare(self, op: str, left: Value, right: Value) -> Truth:
+    def compare(self, op: str, left: Value, right: Value) -> tuple[np.ndarray, np.ndarray]:
+        """Where the comparison holds, with anything in empty cells, and where those are."""
         if isinstance(left, Written) and isinstance(right, Name):
             left, right, op = right, left, {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(op, op)
-        if isinstance(left, Name) and isinstance(right, Written) and isinstance(right.value, str):
+        if isinstance(left, Name) and isinstance(right, Written):
+            values, empty = self.cells[left.name]
+            if not isinstance(right.value, str):
+                return _COMPARE[op](values, right.value), empty
             found = self.cells.equal(left.name, right.value)
-            return _known(found if op == "==" else ~found, self.cells[left.name][1])
+            return found if op == "==" else ~found, empty
         (one, gone), (other, missing) = self.value(left), self.value(right)
         if isinstance(left, Name) and isinstance(right, Name) and one.dtype == other.dtype != np.float64:
             found = self.cells.same(left.name, right.name)  # texts, or yes/no
-            return _known(found if op == "==" else ~found, gone | missing)
-        return _known(_COMPARE[op](one, other), gone | missing)
+            return found if op == "==" else ~found, gone | missing
+        return _COMPARE[op](one, other), gone | missing
 
     def value(self, value: Value) -> Numbers:
         if isinstance(value, Name):
             return self.cells[value.name]
         if isinstance(value, Written):
             return value.value, np.False_
-        found = self.seen.get(value)
-        if found is None:
-            (one, gone), (other, missing) = self.value(value.left), self.value(value.right)
-            with np.errstate(all="ignore"):
-                out = _COMPUTE[value.op](one, other)
-            self.seen[value] = found = (out, gone | missing | ~np.isfinite(out))
+        found: Numbers | None = None if self.seen is None else self.seen.get(value)
+        if found is not None:
+            return found
+        (one, gone), (other, missing) = self.value(value.left), self.value(value.right)
+        with np.errstate(all="ignore"):
+            out = _COMPUTE[value.op](one, other)
+        found = out, gone | missing | ~np.isfinite(out)
+        if self.seen is not None:
+            self.seen[value] = found
         return found
 
 
