@@ -90,11 +90,10 @@ function Burn({ told }: { told: BurnDown }) {
   const whole = useMemo(() => (value: number) => say.money(value, currency, true), [say, currency]);
   const x = useMemo(() => [words.before, ...told.days.map((one) => say.day(one.day))], [told, say, words]);
   const lines = useMemo(() => {
-    let paid = told.amount;
-    const spent = told.days.map((one) => (paid -= one.spent));
+    const spent = told.days.map((_, day) => told.amount - told.days.slice(0, day + 1).reduce((sum, one) => sum + one.spent, 0));
     return [
       { name: words.leftAfter, values: [told.amount, ...told.days.map((one) => one.left)] },
-      { name: words.unspent, values: [told.amount, ...spent], dashed: true, second: true },
+      ...(told.reserved > 0 ? [{ name: words.unspent, values: [told.amount, ...spent], dashed: true, second: true }] : []),
     ];
   }, [told, words]);
   return (

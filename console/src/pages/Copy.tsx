@@ -129,6 +129,12 @@ function Marked({ text, spans }: { text: string; spans: Review["verdicts"] }) {
 const VERDICTS = ["wins", "loses", "cannot tell", "too few sends", "control"] as const;
 const COLOURS: Record<Line["verdict"], string> = { wins: "sea", loses: "red", "cannot tell": "gray", "too few sends": "gray", control: "blue" };
 
+/** A difference of shares, in points of a hundred. */
+function inPoints(of: Line["difference"]): Line["difference"] {
+  const points = (value: number | null) => (value === null ? null : 100 * value);
+  return of && { ...of, value: points(of.value), low: points(of.low), high: points(of.high), unit: "ratio" };
+}
+
 function Lines() {
   const { copy: words } = useWords();
   const say = useFormats();
@@ -164,7 +170,7 @@ function Lines() {
                 { head: words.verdict, cell: (row) => <Badge color={COLOURS[row.verdict]}>{words.verdicts[row.verdict]}</Badge> },
                 { head: words.sends, number: true, cell: (row) => say.number(row.sends) },
                 { head: words.rate, number: true, cell: (row) => (row.rate === null ? "–" : say.share(row.rate)) },
-                { head: words.difference, number: true, cell: (row) => <Ranged of={row.difference} currency={null} stacked /> },
+                { head: words.difference, number: true, cell: (row) => <Ranged of={inPoints(row.difference)} currency={null} stacked /> },
               ]}
             />
           )

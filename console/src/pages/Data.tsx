@@ -1,7 +1,7 @@
-import { Badge, SimpleGrid, Text } from "@mantine/core";
+import { Anchor, Badge, Button, SimpleGrid, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
 import { Link, Route, Routes, useParams } from "react-router";
-import { Anchor } from "@mantine/core";
 
 import { api, body, type Got } from "../api/client";
 import { Page, Panel } from "../ui/Page";
@@ -30,7 +30,8 @@ function All() {
   const say = useFormats();
   const loads = usePages(["loads"], (after) => body(api.GET("/v1/data/loads", { params: { query: { after, limit: 20 } } })));
   const tables = useQuery({ queryKey: ["tables"], queryFn: () => body(api.GET("/v1/data/tables")) });
-  const quality = useQuery({ queryKey: ["quality"], queryFn: () => body(api.GET("/v1/data/quality")) });
+  const [looking, setLooking] = useState(false);
+  const quality = useQuery({ queryKey: ["quality"], enabled: looking, queryFn: () => body(api.GET("/v1/data/quality")) });
   return (
     <Page title={pages.data} lead={words.lead}>
       <Panel title={words.loads}>
@@ -74,7 +75,10 @@ function All() {
           )}
         </Answered>
       </Panel>
-      <Answered query={quality}>{(told) => <Report told={told} />}</Answered>
+      <Panel title={words.quality} note={words.qualityNote} aside={!looking && <Button variant="default" onClick={() => setLooking(true)}>{words.look}</Button>}>
+        {looking && <Answered query={quality}>{() => null}</Answered>}
+      </Panel>
+      {quality.data && <Report told={quality.data} />}
     </Page>
   );
 }

@@ -43,8 +43,10 @@ export default function Segments() {
 function Sizes({ kind, all }: { kind: Segment["kind"]; all: readonly Segment[] }) {
   const { segmentsPage: words, segments, stages } = useWords();
   const say = useFormats();
-  const names: Record<string, string> = kind === "rfm" ? segments : kind === "stage" ? stages : {};
-  const rows = useMemo(() => all.filter((one) => one.kind === kind).map((one) => ({ name: named(names, one.name), value: one.customers })), [all, kind, names]);
+  const rows = useMemo(() => {
+    const names: Record<string, string> = { rfm: segments, stage: stages, audience: {} }[kind];
+    return all.filter((one) => one.kind === kind).map((one) => ({ name: named(names, one.name), value: one.customers }));
+  }, [all, kind, segments, stages]);
   if (rows.length === 0) return null;
   return (
     <Panel title={words.kinds[kind]}>

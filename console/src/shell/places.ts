@@ -1,6 +1,6 @@
 /** Every page: where it is, what it is called, who may see it. A page whose routes the service lacks is not listed. */
 import {
-  IconBox, IconBrain, IconClipboardList, IconCoins, IconDatabase, IconFlask, IconMessage2, IconSettings, IconSpeakerphone, IconTrendingUp,
+  IconBox, IconBrain, IconClipboardList, IconCoins, IconDatabase, IconFlask, IconMessage2, IconSettings, IconShieldHalf, IconSpeakerphone, IconTrendingUp,
   IconUserQuestion, IconUsersGroup,
 } from "@tabler/icons-react";
 import { lazy } from "react";
@@ -17,6 +17,7 @@ export const PLACES = [
   { path: "/customers", name: "customers", group: "know", scope: "read", Icon: IconUserQuestion, Page: lazy(() => import("../pages/Customers")) },
   { path: "/segments", name: "segments", group: "know", scope: "read", Icon: IconUsersGroup, Page: lazy(() => import("../pages/Segments")) },
   { path: "/demand", name: "demand", group: "know", scope: "read", Icon: IconBox, Page: lazy(() => import("../pages/Demand")) },
+  { path: "/risk", name: "risk", group: "know", scope: "read", Icon: IconShieldHalf, Page: lazy(() => import("../pages/Risk")) },
   { path: "/data", name: "data", group: "run", scope: "read", Icon: IconDatabase, Page: lazy(() => import("../pages/Data")) },
   { path: "/models", name: "models", group: "run", scope: "read", Icon: IconBrain, Page: lazy(() => import("../pages/Models")) },
   { path: "/settings", name: "settings", group: "run", scope: "admin", Icon: IconSettings, Page: lazy(() => import("../pages/Settings")) },

@@ -1,16 +1,17 @@
 import { Stack, Text } from "@mantine/core";
 
-import type { Schemas } from "../api/client";
+import type { Got } from "../api/client";
 import { Ranged } from "./Figure";
 import { Panel } from "./Page";
 import { Rows } from "./Rows";
 import { useWords } from "../words";
 
-type Part = Schemas["Told"]["parts"][number];
+type Told = Got<"/v1/plans/{plan_id}/report">;
+type Part = Told["parts"][number];
 type Free = Part["rows"][number];
 
 /** A report of the service as it is: sentences, figures with their intervals, tables. */
-export function Report({ told }: { told: Schemas["Told"] }) {
+export function Report({ told }: { told: Told }) {
   return (
     <>
       {told.parts.map((part) => (
@@ -58,8 +59,9 @@ export function FreeRows({ caption, rows }: { caption: string; rows: readonly Fr
         head,
         number: typeof rows[0]?.[head] === "number",
         cell: (row: Free) => {
-          const value = row[head];
-          return value === null || value === undefined ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value);
+          const value: unknown = row[head];
+          if (value === null || value === undefined) return "–";
+          return typeof value === "string" ? value : JSON.stringify(value);
         },
       }))}
     />
