@@ -6,7 +6,8 @@ idempotency key are marked by one durable commit: after a kill, that many at mos
 own that reads a message and answers; the bound beside it is ``smtplib`` alone sending the same texts to the same sink.
 
 ``--queued 10000 1000000`` measures growth instead: how fast the next 4,000 messages leave, one customer each, when so many wait.
-With ``--path FOLDER`` the queues stay there and are used again; ``--fill`` only makes them (ten million: some 20 GB).
+With ``--path FOLDER`` the queues stay there and are used again; ``--fill`` only makes them (ten million: 13 GB).
+``--only tick`` measures the tick of a campaign whose trigger fired for two hundred customers, in shops of 25,000 and 250,000.
 """
 
 from __future__ import annotations
@@ -149,6 +150,59 @@ result = {"rate": done.counts["accepted"] / taken, "cpu_ms": 1000 * cpu / done.c
 home.close()
 """
 
+# A shop in which carts are left; one tick decides for their owners. The time that ``whole`` takes is that of profiles and
+# shortlists for everybody, which is what a tick made before it read a sample of the others.
+TICK = """
+import sys, time
+from dataclasses import replace
+from datetime import timedelta
+import pyarrow as pa
+from _features_world import AS_OF, END, store
+import tradewind as tw
+from tradewind import plugins, schema
+from tradewind.decide import campaign_tick
+from tradewind.learn.registry import publish
+from tradewind.learn.sequences import sequences
+from tradewind.types import Event
+root, customers, whole, carts = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "whole", 200
+class Clock:
+    at = END
+    def __call__(self):
+        return self.at
+clock = Clock()
+shop = tw.Shop.open(root, now=clock)
+home = shop.home
+home.save_settings(replace(home.settings, currency="EUR", margin=0.4))
+store(home, events=4 * customers, customers=customers, items=2_000, seed=7)
+shop.collect(pa.Table.from_pylist([{"offer": "pick", "kind": "product", "terms": "{}"}], schema=schema.OFFERS))
+who = [f"c{n:06d}" for n in range(carts)]
+rows = {"customer": who, "channel": ["email"] * carts, "granted": [True] * carts, "at": [END] * carts, "source": ["bench"] * carts}
+shop.collect(pa.table(rows, schema=schema.CONSENTS))
+model = plugins.load("learn", "popular", what="model")()
+model.fit(sequences(home.tables, as_of=AS_OF), as_of=AS_OF)
+publish(home, "recommend", model.save, as_of=AS_OF, card={}, now=END)
+told = {
+    "name": "cart", "goal": "Bring carts back", "budget": "1000 EUR", "offers": ["product"], "channels": ["email"],
+    "trigger": {"kind": "abandoned_cart", "grace_minutes": 0},
+    "from": (END - timedelta(days=1)).isoformat(), "until": (END + timedelta(days=20)).isoformat(),
+}
+shop.campaigns.plan(told)
+shop.campaigns.approve("cart", by="bench")
+shop.campaigns.apply(told, by="bench")
+shop.campaigns.tick()  # the first one hears the whole past
+minute = timedelta(minutes=1)
+left = [Event(f"k{one}", END + minute, "cart", "bench", customer=one, item="i00001", value=100) for one in who]
+home.log.append(left, now=END + 2 * minute)
+clock.at = END + timedelta(hours=2)
+if whole:
+    campaign_tick.around = lambda *_, **__: None
+start, cpu = time.perf_counter(), time.process_time()
+(row,) = shop.campaigns.tick()
+taken, cpu = time.perf_counter() - start, time.process_time() - cpu
+assert row.get("decided", 0) >= carts, row  # a few more were left in the last minutes of the log
+result = {"seconds": taken, "cpu": cpu, "messages": row["messages"]}
+"""
+
 
 class Sink(asyncio.Protocol):
     """The least that is SMTP: it takes every message and keeps only the count."""
@@ -233,13 +287,31 @@ def growth(bench: Harness, sizes: list[int]) -> None:
             bench.figure(f"queued_{size}_peak_mib", found["peak_mib"], target=("<=", 200))
 
 
+def ticks(bench: Harness) -> None:
+    """One tick of a campaign in which two hundred carts were left, of shops of different sizes; each in a process of its own."""
+    for customers in (25_000,) if bench.quick else (25_000, 250_000):
+        for way in ("whole", "sample"):
+            with tempfile.TemporaryDirectory(prefix="tw-tick-") as folder:
+                found = alone(
+                    f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})" + TICK, f"{folder}/shop", str(customers), way
+                )
+            bench.figure(f"tick_{customers}_{way}_seconds", found["seconds"])
+            bench.figure(f"tick_{customers}_{way}_cpu_seconds", found["cpu"])
+            bench.figure(f"tick_{customers}_{way}_messages", found["messages"])
+
+
 def main() -> None:
     """Measure every way of handing off in a process of its own."""
     extra: dict[str, dict[str, Any]] = {
         "--queued": {"type": int, "nargs": "*", "help": "measure growth at these lengths of the queue"},
+        "--only": {"choices": ["tick"], "help": "measure the tick of a campaign with a trigger instead"},
         "--fill": {"action": "store_true", "help": "only make the queues, under --path, for a later run"},
     }
     bench = Harness("deliver", __doc__, extra=extra)
+    if bench.arguments.only == "tick":
+        ticks(bench)
+        bench.finish()
+        return
     if bench.arguments.queued is not None:
         growth(bench, [2_000, 8_000] if bench.quick else bench.arguments.queued or [10_000, 100_000, 1_000_000, 10_000_000])
         bench.finish()

@@ -86,9 +86,9 @@ def asked(
 
 def around(home: Home, members: Collection[str], *, as_of: datetime) -> frozenset[str] | None:
     """``members`` and as many others as stay in a request for the averages; None where that is everybody."""
-    events, people = home.tables.events(as_of=as_of), home.tables.get("customers")
-    known = events.filter(events.customer.notnull()).select("customer").union(people.select("customer"), distinct=True)
-    names = sorted(set(home.tables.to_arrow(known)["customer"].to_pylist()) - set(members))
+    sources = (home.tables.events(as_of=as_of), home.tables.get("customers"))
+    known = (home.tables.to_arrow(one.select("customer").distinct())["customer"].drop_null() for one in sources)
+    names = sorted(set().union(*(column.to_pylist() for column in known)) - set(members))
     if len(names) <= OTHERS:
         return None
     return frozenset(members).union(np.array(names)[uniforms(0, names, purpose="campaign others") < OTHERS / len(names)].tolist())
