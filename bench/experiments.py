@@ -1,6 +1,6 @@
 """Are our experiment statistics right, as fast as the peer's, and do the intervals keep their promise?
 
-    python bench/experiments.py [--quick] [--path USERS.parquet] [--only reference|peer|aa|bandit|quantiles|shop|plans]
+    python bench/experiments.py [--quick] [--path USERS.parquet] [--only reference|peer|aa|bandit|quantiles|small|shop|plans]
                                 [--seeds 200] [--customers 1000] [--keep DONE.jsonl]
 
 * reference: values that gbstats and tea-tasting (and scipy) agree on, on tea-tasting's 4,000 generated users: largest distance.
@@ -9,6 +9,7 @@
 * aa: two equal arms of an exponential metric, 2,000 runs, 30 looks each: how often some look says "different".
 * bandit: two equal arms given by a greedy bandit with a floor of 5 %: plain means with Welch's interval, and logged propensities.
 * quantiles: how often the interval of a difference of quantiles holds 0 between equal log-normal arms.
+* small: skewed money, few held out, a plan that takes a quarter of the purchases away: how often the reported interval holds the truth.
 * shop: the simulated shop with a random message to nine customers in ten (``--customers``), truth from its closed form: how often the
   95 % interval of incremental profit per customer holds the truth: Welch's, Welch's after CUPED, and the reported one (the assignment
   redrawn, after CUPED); and how often the always-valid interval holds it at all of up to 20 looks while customers come in.
@@ -42,6 +43,7 @@ from tradewind.stats.adaptive import contrast
 from tradewind.stats.experiment import cuped, mean_difference, sample_ratio
 from tradewind.stats.means import Shape, compare, relative
 from tradewind.stats.moments import Moments
+from tradewind.stats.randomised import LEAST, Redrawn
 
 VECTOR = ((1396.87, 52377.9767, 3407), (2422.7, 134698.29, 3461))  # sum, sum of squares, units: a test of gbstats
 PEERS = ROOT / "bench" / "peers"
@@ -226,6 +228,23 @@ def quantiles(bench: Harness) -> None:
         bench.figure(f"quantile_{share:g}_of_{n}_covers", held / runs, target=(">=", 0.94))
 
 
+def small(bench: Harness) -> None:
+    """One customer in six buys, for a log-normal amount; of the treated one purchase in four is lost. Nine treated for each held out."""
+    rng, runs = np.random.default_rng(bench.arguments.seed), 50 if bench.quick else 1_000
+    truth = -0.25 * 0.16 * math.exp(8 + 0.8**2 / 2)
+    for held in (10, 20, 30, 100):
+        covered = 0
+        for _ in range(runs):
+            chance = np.where(np.arange(10 * held) < 9 * held, 0.12, 0.16)
+            money = np.where(rng.random(10 * held) < chance, rng.lognormal(8, 0.8, 10 * held), 0.0)
+            a, b = money[: 9 * held], money[9 * held :]
+            error = math.sqrt(a.var(ddof=1) / a.size + b.var(ddof=1) / b.size)
+            drawn = Redrawn.of(a, b, np.random.default_rng(0))
+            low, high = (drawn.bound(float(a.mean() - b.mean()), error, 0.025, upper=upper) for upper in (False, True))
+            covered += low <= truth <= high
+        bench.figure(f"small_{held}_held_out_covers", covered / runs, target=(">=", 0.93) if held >= LEAST else None)
+
+
 def coverage(bench: Harness, name: str, simulated: Any) -> None:
     """Intervals of incremental profit per customer, the truth beside them; and the always-valid one at every look."""
     seeds, customers = (6, 1_000) if bench.quick else (bench.arguments.seeds, bench.arguments.customers)
@@ -307,7 +326,7 @@ def main() -> None:
         "experiments",
         __doc__,
         extra={
-            "--only": {"choices": ("reference", "peer", "aa", "bandit", "quantiles", "shop", "plans")},
+            "--only": {"choices": ("reference", "peer", "aa", "bandit", "quantiles", "small", "shop", "plans")},
             "--seeds": {"type": int, "default": 200, "help": "simulated shops"},
             "--customers": {"type": int, "default": 1_000},
             "--keep": {"type": Path, "help": "JSON lines of shops that are done: they are not run again, new ones are appended"},
@@ -325,6 +344,8 @@ def main() -> None:
         bandit(bench)
     if only in (None, "quantiles"):
         quantiles(bench)
+    if only in (None, "small"):
+        small(bench)
     for name, simulated in (("shop", mailed), ("plans", planned)):
         if only == name or (only is None and name == "shop"):
             coverage(bench, name, simulated)
