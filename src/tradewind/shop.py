@@ -99,23 +99,24 @@ class Shop(Doors):
         models come out.
         """
         from tradewind import plugins
-        from tradewind.collect.studied import studied
         from tradewind.learn.answers import Answers
         from tradewind.learn.registry import publish, retire
+        from tradewind.learn.risk_clicks import of_people
         from tradewind.learn.sequences import sequences
 
         step = progress or _quiet
         cut = asked.cut(self.home, as_of, now=self.now())
         model = self._recommender(recommend, size=size, epochs=epochs, seed=seed, known=plugins.names("learn"))
         step(0.05, "reading histories")
-        log = sequences(studied(self.home), as_of=cut)
-        sections = [self._evaluated(log, cut, size=size, epochs=epochs, seed=seed, progress=step)] if evaluate else []
+        tables, sections = of_people(self.home, as_of=cut)
+        log = sequences(tables, as_of=cut)
+        sections += [self._evaluated(log, cut, size=size, epochs=epochs, seed=seed, progress=step)] if evaluate else []
         step(0.4, f"fitting {recommend}")
         model.fit(log, as_of=cut)
         card = {"recommend": recommend, "params": model.params(), "customers": len(log), "items": len(model.items), "events": len(log.at)}
         version = publish(self.home, "recommend", model.save, as_of=cut, card=card, now=self.now())
         step(0.85, "learning who answers messages")
-        answers = Answers.learn(studied(self.home), as_of=cut)
+        answers = Answers.learn(tables, as_of=cut)
         if answers is None:
             retire(self.home, "answers")  # an older one may know what comes after the cut
         else:

@@ -12,6 +12,7 @@ from risk_kit import BEGAN, farm, row
 from tradewind.decide.promotion_guard import Guard, Promotion, marked
 from tradewind.errors import InputError, StateError
 from tradewind.learn._risk_words import sentence
+from tradewind.learn.risk_clicks import of_people
 from tradewind.learn.risk_features import MODELLED
 from tradewind.shop import Shop
 from tradewind.types import Event, Reason
@@ -74,6 +75,27 @@ def test_rings_that_the_desk_finds_are_what_the_guard_knows(tmp_path: Path) -> N
         assert marked(shop.home, people, Promotion(), as_of=at)["promotion"].to_pylist() == [None, "ring_cap", "ring_cap"]
         open_ = marked(shop.home, people, Promotion(ring_coupons=11), as_of=at)["promotion"].to_pylist()
         assert open_ == [None, None, "ring_cap"]  # ten were claimed, one is left
+
+
+def test_nothing_learns_from_machines_that_were_found(tmp_path: Path) -> None:
+    rows = [row(f"b{n}", "view", n / 1000, "robot", item=f"i{n % 7}") for n in range(60)]
+    rows += [
+        row(f"p{who}{n}", "purchase", 30.0 * n + who, f"c{who}", item=f"i{n}", order_id=f"o{who}{n}", value=900)
+        for who in range(9)
+        for n in range(3)
+    ]
+    with sold(rows, tmp_path / "shop") as shop:
+        assert of_people(shop.home, as_of=NOW)[1] == []
+        assert shop.risk.machines().customers == {"robot"}
+        tables, (told,) = of_people(shop.home, as_of=NOW)
+        assert "1 customers" in told.text[0]
+        assert set(tables.to_arrow(tables.events())["customer"].to_pylist()) == {f"c{who}" for who in range(9)}
+        twice = tables.without({"c0"})
+        assert set(twice.to_arrow(twice.events())["customer"].to_pylist()) == {f"c{who}" for who in range(1, 9)}
+        tables, (told,) = of_people(shop.home, as_of=BEGAN)
+        assert "later" in told.text[0]
+        report = shop.learn(recommend="popular")
+        assert "machines were left out" in str(report)
 
 
 def test_too_little_says_so(tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ class Tables:
         """The same tables on the same engine, where the events of these customers are left out; those of nobody known stay."""
         if not customers:
             return self
-        return self._beside(_names(customers), self._kept)
+        before = [] if self._left_out is None else self._left_out["customer"].to_pylist()
+        return self._beside(_names({*customers, *before}), self._kept)
 
     def only(self, customers: Collection[str]) -> Tables:
         """The same tables on the same engine, with the events and the rows of these customers alone."""

@@ -12,24 +12,38 @@ are neither very fast nor very regular, and scanners with a person's browser.
 ``hasty``     a click less than ``HASTY`` seconds after its message was handed off
 ============  ======================================================================================================
 
+``tradewind risk machines`` publishes what it finds; from then on ``tradewind learn`` reads the log without those customers.
+
 A customer with a machine's visit, or with two bursts, is a machine, and all of its events go; of other customers only the burst or
 hasty clicks go. A visit ends with a pause of half an hour. What this cannot see: a machine that looks at few pages, slowly.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tradewind.collect.studied import studied
+from tradewind.learn.registry import active, learned, publish
 from tradewind.schema import Kind
+from tradewind.types import Section
+
+if TYPE_CHECKING:
+    from tradewind.engine.home import Home
+    from tradewind.engine.tables import Tables
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+NAME, FILE = "machines", "machines.json"  # in the registry
 SECOND = 1_000_000  # microseconds
 PAUSE = 1800 * SECOND
 VIEWS, FAST, REGULAR, RESTLESS = 20, 1.0, 0.1, 10.0
@@ -124,3 +138,34 @@ def _clicks(clicks: pa.Table, sent: pa.Table) -> tuple[dict[str, str], dict[str,
 
 def _micros(column: pa.ChunkedArray) -> Ints:
     return np.asarray(column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy())
+
+
+def learn(home: Home, *, as_of: datetime, now: datetime) -> Machines:
+    """Judge what was viewed, sent and clicked before ``as_of`` and make the answer the active one."""
+    events = home.tables.events(as_of=as_of)
+    seen = events.filter(events.kind.isin([str(Kind.VIEW), str(Kind.CLICK), str(Kind.SENT)]))
+    found = machines(home.tables.to_arrow(seen.select("id", "at", "customer", "session", "kind", "decision_id")))
+    text = json.dumps(asdict(found), ensure_ascii=False, sort_keys=True)
+    card = {"customers": len(found.customers), "clicks": len(found.clicks)}
+    publish(home, NAME, lambda path: _write(path, text), as_of=as_of, card=card, now=now)
+    return found
+
+
+def loaded(home: Home, *, before: datetime | None = None) -> Machines:
+    """The machines that were published; raises StateError where none were, or only later than ``before``."""
+    return Machines(**json.loads((active(home, NAME, before=before).path / FILE).read_text(encoding="utf-8")))
+
+
+def of_people(home: Home, *, as_of: datetime) -> tuple[Tables, list[Section]]:
+    """What learning reads, without the customers that were published as machines before ``as_of``, and a sentence about them."""
+    tables, title = studied(home), "Machines in the log"
+    if not learned(home, NAME):
+        return tables, []
+    if active(home, NAME).as_of > as_of:
+        return tables, [Section(title, ("They were looked for later than this learning ends, so that nobody was left out.",))]
+    gone = loaded(home).customers
+    return tables.without(gone), [Section(title, (f"{len(gone):,} customers that are machines were left out (tradewind risk machines).",))]
+
+
+def _write(path: Path, text: str) -> None:
+    (path / FILE).write_text(text, encoding="utf-8")

@@ -23,6 +23,7 @@ from tradewind.types import utc
 if TYPE_CHECKING:
     from tradewind.engine.home import Home
     from tradewind.learn._risk_learn import Learned
+    from tradewind.learn.risk_clicks import Machines
     from tradewind.learn.risk_rings import Ring
 
 DELAY_DAYS = 30  # until an order of which nothing bad is known counts as good
@@ -162,6 +163,12 @@ class RiskDesk:
     def rings(self, *, as_of: datetime | str | None = None) -> list[Ring]:
         """Find the rings among all that happened before ``as_of``, publish them for the guard of promotions, and return them."""
         from tradewind.learn.risk_rings import learn
+
+        return learn(self._home, as_of=self._cut(as_of), now=self._now())
+
+    def machines(self, *, as_of: datetime | str | None = None) -> Machines:
+        """Find views and clicks that no person made, and publish them: from then on nothing learns from those customers."""
+        from tradewind.learn.risk_clicks import learn
 
         return learn(self._home, as_of=self._cut(as_of), now=self._now())
 
