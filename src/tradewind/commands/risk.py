@@ -233,6 +233,16 @@ def rings(shop: ShopUrl = ".", as_of: AsOf = None, as_json: Json = False) -> Non
 
 
 @app.command()
+def machines(shop: ShopUrl = ".", as_of: AsOf = None, as_json: Json = False) -> None:
+    """Find views and clicks that no person made; from then on nothing learns from those customers."""
+    with opened_shop(shop) as opened:
+        found = opened.risk.machines(as_of=as_of)
+    lines = [f"{len(found.customers):,} customers are machines, and {len(found.clicks):,} clicks are no person's."]
+    lines += [f"  {name}: {rule}" for name, rule in sorted(found.visitors.items())[:50]]
+    say(asdict(found), "\n".join(lines), as_json=as_json)
+
+
+@app.command()
 def coupon(
     customer: Annotated[str, typer.Argument(help="Who wants it.")],
     offer: Annotated[str, typer.Argument(help="The coupon's offer.")],
