@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 from _harness import Harness, clock
+from _risk_world import make
 
 from tradewind.engine.home import Home
 from tradewind.learn import _risk_rule_books as books
 from tradewind.learn import risk_features
+from tradewind.learn._risk_log import read
+from tradewind.learn._risk_rule_backtest import backtest
 from tradewind.learn._risk_rule_columns import fired
 from tradewind.learn.risk_desk import RiskDesk
-from tradewind.learn.risk_rules import Rule, parse
+from tradewind.learn.risk_rules import STARTER, Rule, load, parse
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "learn"))
 from risk_rule_kit import KINDS, Judge, Maker, rows
@@ -51,6 +54,7 @@ def run(bench: Harness) -> None:
     agreement(bench)
     speed(bench)
     latency(bench)
+    planted(bench)
 
 
 def agreement(bench: Harness) -> None:
@@ -139,6 +143,34 @@ def latency(bench: Harness) -> None:
     bench.figure("verdict p50 milliseconds", 1e3 * float(np.quantile(wall, 0.5)))
     bench.figure("verdict p99 milliseconds", 1e3 * float(np.quantile(wall, 0.99)), target=("<=", 20.0))
     bench.figure("p99 of a bare commit beside it", 1e3 * float(np.quantile(bare, 0.99)))
+
+
+def planted(bench: Harness) -> None:
+    """The rules to begin with, as they ship, on the planted shop of ``_risk_world.py``: stolen cards, beside what they stop of others.
+
+    Nothing of them was set on a planted shop. Accounts of planted rings count neither as good nor as stolen cards.
+    """
+    world = make(3_000 if bench.quick else 6_000, days=90, seed=bench.arguments.seed)
+    log = read(world.events, world.customers)
+    which, columns = risk_features.asked(log), risk_features.replay(log)
+    ids = [name for name, yes in zip(log.id, which.tolist(), strict=True) if yes]
+    stolen, ringed = set(world.labels["id"].to_pylist()), set(world.rings["customer"].to_pylist())
+    people, order = columns["customer"].tolist(), columns["action"] == "order"
+    other = np.where(order & np.array([one not in ringed for one in people]), 0.0, np.nan)
+    label = np.where(np.isin(ids, sorted(stolen)), 1.0, other)
+    rules = load(STARTER, risk_features.FIELDS)
+    found, taken = _timed(lambda: backtest(rules, columns, label, log.amount[which], kinds=risk_features.FIELDS, customer=people))
+    hit = fired(rules, columns, risk_features.FIELDS).any(axis=0)
+    ring = order & np.array([one in ringed for one in people])
+    bench.figure("starter rules: moments", len(ids))
+    bench.figure("starter rules: seconds of the backtest", taken)
+    bench.figure("starter rules: stolen cards caught", float(hit[label == 1].mean()))
+    money = log.amount[which][label == 1]
+    bench.figure("starter rules: money of stolen cards caught", float(money[hit[label == 1]].sum() / money.sum()))
+    bench.figure("starter rules: good orders stopped or held", float(hit[label == 0].mean()))
+    bench.figure("starter rules: ring orders stopped or held", float(hit[ring].mean()))
+    for one in found:
+        print(f"  {one.rule:<24} fires {one.fire_rate:7.3%}  precision {one.precision.value:6.1%}  recall {one.recall.value:6.1%}")
 
 
 def _duckdb(bench: Harness, columns: Mapping[str, np.ndarray], texts: list[str], told: np.ndarray, rate: float) -> None:

@@ -81,6 +81,7 @@ def test_from_a_rule_to_a_label(shop: str, tmp_path: Path) -> None:
     assert "Nobody is on the whitelist" in run(shop, "allow", "device", "d1", "--end", "--by", "wang")
     assert '"dear" only watches now' in run(shop, "shadow", "dear", "--by", "wang")
     assert "is meant to act and does not" in run(shop, "check", "o2")
+    assert "[[rules]]" in run(shop, "rules", "--starter")
     assert "number  device_customers" in run(shop, "rules", "--fields")
 
 

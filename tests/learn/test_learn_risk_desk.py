@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,9 @@ import pytest
 from tradewind.engine import audit
 from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFound, StateError
+from tradewind.learn._risk_rule_history import FIELDS
 from tradewind.learn.risk_desk import RiskDesk
+from tradewind.learn.risk_rules import STARTER, loads
 from tradewind.shop import Shop
 from tradewind.types import Event
 
@@ -281,6 +284,17 @@ def test_an_order_that_was_collected_is_checked_by_its_id(world: World) -> None:
     assert desk.check("o-x0").verdict == "allow"
     with pytest.raises(NotFound, match="no order and no claim"):
         desk.check("o-y")
+
+
+def test_rules_to_begin_with_and_those_of_the_docs_fit_the_fields(world: World) -> None:
+    docs = Path(__file__).parents[2] / "docs" / "risk.md"
+    shown = re.findall(r"```toml\n(.*?)```", docs.read_text(encoding="utf-8"), re.DOTALL)
+    assert [rule.name for rule in loads(next(text for text in shown if "[[rules]]" in text), FIELDS)] == ["farm", "jump"]
+    (world.root / "risk.toml").write_text(STARTER.read_text(encoding="utf-8"), encoding="utf-8")
+    found = {one.rule: one.fired for one in world.desk.backtest()}
+    assert len(found) == 8
+    assert set(found.values()) == {0}  # no cards, no coupons and no haste in this world
+    assert not any(each.acting for each in world.desk.rules())
 
 
 def test_a_rule_over_the_score_needs_a_model(world: World) -> None:

@@ -31,6 +31,7 @@ Locale = Annotated[str, typer.Option("--locale", help="Of the reasons: en or zh-
 def rules(
     shop: ShopUrl = ".",
     fields: Annotated[bool, typer.Option("--fields", help="Instead: what a rule may look at.")] = False,
+    starter: Annotated[bool, typer.Option("--starter", help="Instead: rules to begin with, for risk.toml.")] = False,
     as_json: Json = False,
 ) -> None:
     """Read risk.toml and say of every rule whether it acts, and why not."""
@@ -38,6 +39,12 @@ def rules(
         from tradewind.learn._risk_rule_history import FIELDS
 
         say({"fields": dict(FIELDS)}, "\n".join(f"{kind:<6}  {name}" for name, kind in FIELDS.items()), as_json=as_json)
+        return
+    if starter:
+        from tradewind.learn.risk_rules import STARTER
+
+        text = STARTER.read_text(encoding="utf-8")
+        say({"text": text}, text, as_json=as_json)
         return
     with opened_shop(shop) as opened:
         found = opened.risk.rules()

@@ -35,6 +35,7 @@ VERDICTS = ("allow", "review", "block")  # from mild to strict
 MODES = ("shadow", "acting")
 LANGUAGE = Language("Risk rule", noun="field")
 FILE = "risk.toml"
+STARTER = Path(__file__).parent / "_risk_rule_starter.toml"  # rules to begin with
 LARGEST = 1_000_000  # bytes of a file
 MOST = 1_000  # rules in it
 _KEYS = {"name", "rule", "reason", "owner", "mode"}
