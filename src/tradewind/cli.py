@@ -33,6 +33,7 @@ from tradewind.commands import (
     measure,
     outbox,
     privacy,
+    products,
     reviews,
     risk,
     serve,
@@ -94,6 +95,7 @@ app.add_typer(access.people, name="people")
 app.add_typer(work.jobs, name="jobs")
 app.add_typer(work.schedule, name="schedule")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(products.app, name="products")
 app.add_typer(risk.app, name="risk")
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tradewind.learn.demand_desk import DemandDesk
     from tradewind.learn.forget import Privacy
     from tradewind.learn.models_desk import Models
+    from tradewind.learn.product_desk import ProductDesk
     from tradewind.learn.risk_desk import RiskDesk
     from tradewind.measure.evidence import Evidence
     from tradewind.measure.experiments import Experiments
@@ -143,6 +144,13 @@ class Doors:
         from tradewind.learn.models_desk import Models
 
         return Models(self.home, now=self.now)
+
+    @property
+    def products(self) -> ProductDesk:
+        """What texts and pictures say of products, what was entered twice, and what people confirm of it (docs/products.md)."""
+        from tradewind.learn.product_desk import ProductDesk
+
+        return ProductDesk(self.home, now=self.now)
 
     @property
     def demand(self) -> DemandDesk:

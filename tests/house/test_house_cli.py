@@ -15,6 +15,7 @@ from tradewind.cli import app
 SURFACE = {
     "campaign": set(),  # a group: plan, approve, apply, pause, resume, finish, tick, list, show, history
     "consent": set(),  # a group: show, grant, withdraw, request, link
+    "products": set(),  # a group: attributes, duplicates, images, confirm
     "outbox": set(),  # a group: list, show, replay, resolve, cancel, stop, resume, gates
     "risk": set(),  # a group: rules, check, backtest, activate, shadow, allow, queue, settle, label, score, rings
     "keys": set(),  # a group: add, list, revoke

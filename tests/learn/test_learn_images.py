@@ -18,7 +18,7 @@ from tradewind.learn import _pictures
 from tradewind.learn._content_catalogue import Catalogue, keep_pictures, pictures
 from tradewind.learn._pictures import Fault, Picture, located, opened
 from tradewind.learn.content import Content
-from tradewind.learn.images import NAME, ColourReader, FolderEncoder, colour, hashed, image_encoder, lab, near_duplicates, shares
+from tradewind.learn.images import NAME, ColourReader, FolderEncoder, colour, hashed, image_encoder, lab, near_duplicates, reduced, shares
 from tradewind.learn.sequences import Sequences
 
 
@@ -151,7 +151,7 @@ def test_one_picture_saved_again_is_a_duplicate_and_others_are_not(tmp_path: Pat
     shelf["worse"] = picture(drawn(5), tmp_path, "x.jpg", quality=35)
     shelf["flat"] = picture(Image.new("RGB", (50, 50), "white"), tmp_path)
     shelf["flat2"] = picture(Image.new("RGB", (50, 50), "white"), tmp_path)
-    found = near_duplicates(shelf)
+    found = near_duplicates({name: reduced(each) for name, each in shelf.items()})
     assert {(one, other) for one, other, _ in found} == {("p3", "small"), ("p5", "worse")}
     assert hashed(shelf["flat"]) is None
     assert near_duplicates({}) == []
@@ -159,7 +159,7 @@ def test_one_picture_saved_again_is_a_duplicate_and_others_are_not(tmp_path: Pat
 
 def test_the_same_shapes_in_another_colour_are_no_duplicate(tmp_path: Path) -> None:
     shelf = {name: picture(drawn(7, fill=fill), tmp_path) for name, fill in (("red", (200, 30, 40)), ("blue", (40, 70, 200)))}
-    assert near_duplicates(shelf) == []
+    assert near_duplicates({name: reduced(each) for name, each in shelf.items()}) == []
 
 
 def test_colours_of_items(tmp_path: Path) -> None:

@@ -39,6 +39,14 @@ BATCH = 16
 Hashes = NDArray[np.uint64]
 
 
+@dataclass(frozen=True)
+class Looks:
+    """A perceptual hash (None of a flat picture) and a colour histogram of length one, float32 [64]."""
+
+    code: int | None
+    colours: NDArray[np.float32]
+
+
 class ImageEncoder(Protocol):
     """``encode`` gives unit vectors float32 [N, d]; ``identity`` changes when the vectors may."""
 
@@ -178,14 +186,19 @@ def hashed(picture: Picture) -> int | None:
     return int(sum(1 << n for n, high in enumerate(waves > np.median(waves)) if high))
 
 
-def near_duplicates(pictures: Mapping[str, Picture]) -> list[tuple[str, str, float]]:
+def reduced(picture: Picture) -> Looks:
+    """What :func:`near_duplicates` needs of a picture, so that a catalogue's pictures need not all be in memory."""
+    return Looks(hashed(picture), unit(histogram(picture)[None, :])[0])
+
+
+def near_duplicates(pictures: Mapping[str, Looks]) -> list[tuple[str, str, float]]:
     """(item, item, share of equal bits) of pictures that are one picture: scaled, compressed, a little brighter; the most alike first.
 
     Mirrored, turned and cropped copies are not found. All are compared with all: a minute for some 50,000 pictures.
     """
-    known = {item: code for item, picture in pictures.items() if (code := hashed(picture)) is not None}
+    known = {item: looks.code for item, looks in pictures.items() if looks.code is not None}
     items, codes = list(known), np.fromiter(known.values(), dtype=np.uint64, count=len(known))
-    colours = unit(np.stack([histogram(pictures[item]) for item in items])) if items else np.empty((0, BINS**3), np.float32)
+    colours = np.stack([pictures[item].colours for item in items]) if items else np.empty((0, BINS**3), np.float32)
     found = []
     for start in range(0, len(items), CHUNK):
         apart = np.bitwise_count(codes[start : start + CHUNK, None] ^ codes[None, :])
