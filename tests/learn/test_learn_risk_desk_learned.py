@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from risk_kit import BEGAN, farm, row
+from risk_kit import BEGAN, farm, row, table
 
 from tradewind.decide.promotion_guard import Guard, Promotion, marked
 from tradewind.errors import InputError, StateError
+from tradewind.learn._risk_log import read
 from tradewind.learn._risk_words import sentence
 from tradewind.learn.risk_clicks import of_people
-from tradewind.learn.risk_features import MODELLED
+from tradewind.learn.risk_features import FIELDS, MODELLED, replay
 from tradewind.shop import Shop
 from tradewind.types import Event, Reason
 
@@ -75,6 +77,31 @@ def test_rings_that_the_desk_finds_are_what_the_guard_knows(tmp_path: Path) -> N
         assert marked(shop.home, people, Promotion(), as_of=at)["promotion"].to_pylist() == [None, "ring_cap", "ring_cap"]
         open_ = marked(shop.home, people, Promotion(ring_coupons=11), as_of=at)["promotion"].to_pylist()
         assert open_ == [None, None, "ring_cap"]  # ten were claimed, one is left
+
+
+def test_a_live_verdict_sees_what_a_replay_sees(tmp_path: Path) -> None:
+    events, _, _ = farm()
+    rows = sorted(events.to_pylist(), key=lambda one: (one["at"], one["id"]))
+    told = {"device": "rd0", "ship_to": "ra", "card": "rc0", "order_id": "late", "value": 700, "discount": 0}
+    last = Event(**row("late", "purchase", 800, "new", **told))
+    with sold(rows, tmp_path / "shop") as shop:
+        shop.risk.score()
+        rule = '[[rules]]\nname = "farm"\nrule = "review if device_customers >= 4"\nreason = {zh = "x", en = "y"}\nowner = "me"\n'
+        (tmp_path / "shop" / "risk.toml").write_text(rule, encoding="utf-8")
+        live = shop.risk.live()
+        seen = live.features(last)
+        verdict = live.decide(last)
+        assert (verdict.moment, verdict.amount, verdict.customer) == ("late", 700, "new")
+        assert [one.rule for one in verdict.shadow] == ["farm"]
+        assert 0 < seen["risk_score"] <= 100
+        whole = read(table([*rows, row("late", "purchase", 800, "new", **told)]))
+        replayed = {name: values[-1] for name, values in replay(whole).items()}
+        assert [name for name in FIELDS if seen[name] != replayed[name] and replayed[name] == replayed[name]] == []
+        live.hear(last)
+        live.hear(replace(last, id="line 2"))
+        assert live.features(last)["customer_orders"] == 1
+        with pytest.raises(InputError, match="kind"):
+            live.decide(Event(**row("v", "view", 801, "new")))
 
 
 def test_nothing_learns_from_machines_that_were_found(tmp_path: Path) -> None:

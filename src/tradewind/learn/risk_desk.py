@@ -23,6 +23,7 @@ from tradewind.types import utc
 if TYPE_CHECKING:
     from tradewind.engine.home import Home
     from tradewind.learn._risk_learn import Learned
+    from tradewind.learn._risk_live import LiveRisk
     from tradewind.learn.risk_clicks import Machines
     from tradewind.learn.risk_rings import Ring
 
@@ -140,6 +141,12 @@ class RiskDesk:
             if not books.keep(conn, told, by=by):
                 told = replace(books.one(conn, told.check_id) or told, held=held)
         return told
+
+    def live(self) -> LiveRisk:
+        """Verdicts in the checkout: features from a state in memory that is made from the log now, and then hears what happens."""
+        from tradewind.learn._risk_live import LiveRisk
+
+        return LiveRisk(self._home, self.check, as_of=self._now())
 
     def checks(self, *, limit: int = 100) -> list[Check]:
         """The newest verdicts, newest first."""
