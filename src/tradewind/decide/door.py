@@ -14,13 +14,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tradewind.collect.consent import Consents
 from tradewind.collect.consent_acts import personal
 from tradewind.decide import pacing
 from tradewind.decide.fairness import Unfair, Watch
 from tradewind.decide.live import Decision, Live, commit
+from tradewind.decide.remembered import Remembered
 from tradewind.errors import InputError, NotFound, StateError, did_you_mean
 
 if TYPE_CHECKING:
@@ -49,16 +49,7 @@ class Door:
                 "would not be the plan's. Decide again, and go on with the new plan."
             ) from error
         self._home, self._plan, self._consents, self._watch = home, plan, Consents(home), Watch(home)
-        self._rows = {name: row for row, name in enumerate(request.profiles["customer"].to_pylist())}
-        self._profiles = request.profiles
-        allowed = request.allowed
-        self._channels: dict[str, list[str]] = {}
-        for customer, channel in zip(allowed["customer"].to_pylist(), allowed["channel"].to_pylist(), strict=True):
-            self._channels.setdefault(customer, []).append(channel)
-        self._listed = (
-            None if request.shortlist is None else request.shortlist.sort_by([("customer", "ascending"), ("score", "descending")])
-        )
-        self._places = {} if self._listed is None else _runs(self._listed["customer"])
+        self._people = Remembered(home, request)
         self._pace: pacing.Pace | None = None
         if visits is not None:
             with home.ledger.read() as conn:
@@ -119,34 +110,25 @@ class Door:
         """
         if why := self._watch.why(self._plan):
             raise Unfair(why)
-        if customer not in self._rows:
-            hint = did_you_mean(customer, self._rows) if len(self._rows) < _MANY else ""
+        people = self._people.now()
+        if customer not in people.rows:
+            hint = did_you_mean(customer, people.rows) if len(people.rows) < _MANY else ""
             raise NotFound(f'The plan has no customer "{customer}".{hint} Decide a plan that includes the customer first.')
         if (visit is None) != (now is None):
             raise InputError("live: give a visit and its moment (now) together, or neither.")
-        profile: pa.Table | dict[str, Any] = self._profiles.slice(self._rows[customer], 1)
+        profile: pa.Table | dict[str, Any] = people.profile(customer)
         if context:
             profile = {**profile.to_pylist()[0], **context}  # type: ignore[union-attr]
-        listed: pa.Table | Sequence[Mapping[str, Any]] = () if shortlist is None else shortlist
-        if shortlist is None and self._listed is not None:
-            listed = self._listed.slice(*self._places.get(customer, (0, 0)))
         with self._home.ledger.read() as conn:  # what she said since the plan counts
             off = not personal(conn, customer)
             if channels is None:
-                channels = [name for name in self._channels.get(customer, []) if self._consents.allowed(conn, customer, name)[0]]
+                channels = [name for name in people.channels.get(customer, ()) if self._consents.allowed(conn, customer, name)[0]]
         return self._live.decide(
             profile,
             channels=channels,
-            shortlist=listed,
+            shortlist=people.shortlist(customer) if shortlist is None else shortlist,
             at=now,
             request_id=visit,
             price=None if self._pace is None else self._pace.price,
             impersonal=off,
         )
-
-
-def _runs(names: pa.ChunkedArray) -> dict[str, tuple[int, int]]:
-    """Where the rows of each name lie in a sorted column: start and count."""
-    counted = pc.run_end_encode(names.combine_chunks())
-    ends = [0, *counted.run_ends.to_pylist()]
-    return {name: (start, end - start) for name, start, end in zip(counted.values.to_pylist(), ends[:-1], ends[1:], strict=True)}

@@ -128,7 +128,8 @@ class Live:
         if plan.meta["inputs"] != fingerprint_of(request, seen):
             raise InputError(f"Live: plan {plan.plan_id} was decided from another request. Give the request that decide got, unchanged.")
         self.meta = plan.meta
-        self._request = request
+        # Each decision brings its own customer: nobody else's row stays in memory.
+        self._request = replace(request, profiles=request.profiles.slice(0, 0), allowed=request.allowed.slice(0, 0), shortlist=None)
         self._schema = request.profiles.schema
         self._shelf = seen.shelf
         self._width = seen.listed.item.shape[1]
