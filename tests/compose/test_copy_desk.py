@@ -10,15 +10,19 @@ from typing import Any
 
 import pytest
 from copy_kit import library, sent
+from fault_server import FaultServer
 
 from tradewind.compose.approval import RULE, Approvals, low_risk
+from tradewind.compose.chat import Chat
 from tradewind.compose.copy_report import ENOUGH, lines, report
 from tradewind.compose.desk import Words, act
 from tradewind.compose.library import load
 from tradewind.compose.policy import CopyPolicy
 from tradewind.compose.preference import preferences, write
 from tradewind.compose.propose import Wish, from_file, propose, wishes
+from tradewind.compose.propose_chat import from_chat
 from tradewind.engine.home import Home
+from tradewind.engine.models import ChatModel
 from tradewind.errors import InputError, NotFound, StateError
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -180,6 +184,25 @@ def test_proposals_pass_the_rules_the_guard_and_approval(home: Home) -> None:
     assert {text: why.partition(":")[0] for text, why in found.refused}.keys() == {"Look at {title}", "Only 3 left, right?", ""}
     again = propose(home, from_file(texts), [wish], by="model-x", now=AT)
     assert ("Did you see {title}?", "the shop says this already") in again.refused
+
+
+def test_a_model_is_asked_with_codes_alone_and_believed_as_little_as_anybody(home: Home) -> None:
+    """The model server is a fake that answers what the test says."""
+    wish = Wish("hook", "en", ("email",), "any", "question", 0.05, 0.1, ("title",), ("A calm start is worth a lot.",))
+
+    class Saying(FaultServer):
+        def shaped(self, body: dict[str, Any]) -> Any:
+            texts = ["Did you see {title}?", "Did {name} like {title}?", 7, "You pay 3 dollars, right?"]
+            return json.dumps({"texts": texts if len(self.seen) == 1 else "none"})
+
+    with Saying() as server:
+        chat = Chat(ChatModel(server.url, "tiny"), ledger=home.ledger, now=AT)
+        found = propose(home, from_chat(chat, texts=4), [wish], by="tiny", now=AT)
+        assert [entry.row["text"] for entry in found.entries] == ["Did you see {title}?"]
+        assert len(found.refused) == 2
+        assert propose(home, from_chat(chat), [wish], by="tiny", now=AT).entries == ()
+        asked = json.loads(server.seen[0][1]["messages"][1]["content"])
+    assert set(asked) == {"language", "role", "channels", "tone", "trait", "columns", "slots", "examples", "texts"}
 
 
 # -- preferences --------------------------------------------------------------------------------------------------------

@@ -97,8 +97,13 @@ class Words:
         policy = CopyPolicy.load(active(self.home, MODEL).path)
         return [wish for library in libraries(self.home).values() for wish in wishes(policy, library)]
 
-    def propose(self, proposer: Proposer, *, by: str) -> Proposed:
-        """Ask ``proposer`` for every wish; see :func:`tradewind.compose.propose.propose`."""
+    def propose(self, proposer: Proposer | None = None, *, by: str) -> Proposed:
+        """Ask ``proposer`` for every wish, the language model of ``[chat]`` when None; see :func:`tradewind.compose.propose.propose`."""
+        if proposer is None:
+            from tradewind.compose.chat import Chat
+            from tradewind.compose.propose_chat import from_chat
+
+            proposer = from_chat(Chat.open(self.home, now=self.now()))
         return propose(self.home, proposer, self.wishes(), by=by, now=self.now())
 
     def export(self, path: str | Path, *, style: str = "pairs") -> int:
@@ -133,12 +138,18 @@ def act(words: Words, *, show: str | None, add: Path | None, approve: str | None
         done["wishes"] = [wish.to_json() for wish in asked]
         lines += [f"{w.locale} {w.role}: {w.trait} ({w.effect:+.4f} clicks per message, {w.share:.0%} of the role have it)" for w in asked]
         lines += [] if asked else ["No trait wins for sure and is rare. Send more messages and learn again."]
+    elif show == "propose":
+        found = words.propose(by=by or "chat")
+        done["entries"] = [asdict(entry) for entry in found.entries]
+        done["refused"] = [{"text": text, "why": why} for text, why in found.refused]
+        lines += [_line(entry) for entry in found.entries] + [f"refused: {text!r}: {why}" for text, why in found.refused]
+        lines += [] if lines else ["Nothing is worth asking for: no trait wins for sure and is rare."]
     elif show == "approvals":
         waiting = words.approvals.waiting()
         done["waiting"] = [asdict(entry) for entry in waiting]
         lines += [_line(entry) for entry in waiting] or ["No words wait for approval."]
     elif show is not None:
-        raise unknown("thing to show of words", show, ("report", "approvals", "wishes"))
+        raise unknown("thing to show of words", show, ("report", "approvals", "wishes", "propose"))
     return done, "\n".join(lines)
 
 
