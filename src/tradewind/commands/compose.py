@@ -19,9 +19,7 @@ def compose(
     writer: Annotated[str, typer.Option("--writer", help="components, chat, local or transformer (docs/writers.md).")] = "components",
     batch_out: Annotated[Path | None, typer.Option("--batch-out", help="Only write chat's open questions to this file.")] = None,
     batch_in: Annotated[Path | None, typer.Option("--batch-in", help="First read the answers to them from this file.")] = None,
-    words: Annotated[
-        str | None, typer.Option("--words", help="Only words: report, approvals, wishes; propose asks the model.")
-    ] = None,
+    words: Annotated[str | None, typer.Option("--words", help="Only words: report, approvals, wishes; propose asks the model.")] = None,
     add: Annotated[Path | None, typer.Option("--add", help="Only enter the components of this file for approval.")] = None,
     approve: Annotated[str | None, typer.Option("--approve", help="Only approve this component.", metavar="ID")] = None,
     retire: Annotated[str | None, typer.Option("--retire", help="Only take this component out of use.", metavar="ID")] = None,
