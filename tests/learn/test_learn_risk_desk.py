@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from tradewind.engine import audit
 from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFound, StateError
+from tradewind.learn import _risk_rule_books as books
 from tradewind.learn._risk_rule_history import FIELDS
 from tradewind.learn.risk_desk import RiskDesk
 from tradewind.learn.risk_rules import STARTER, loads
@@ -339,3 +341,33 @@ def _risk_rows(home: Home) -> str:
     with home.ledger.read() as conn:
         checks = conn.exec_driver_sql("SELECT customer, features FROM risk_checks").all()
         return str([*checks, *conn.exec_driver_sql("SELECT kind, subject FROM risk_trusted")])
+
+
+def test_many_at_once_write_one_verdict_and_decide_it_once(home_url: str) -> None:
+    """On both ledgers: a question that is asked again while it is answered, and two people who settle the same review."""
+    with Home.open(home_url) as home:
+        text = f"[[rules]]\nname = 'dear'\nrule = '{DEAR}'\nreason = {{ zh = 'z', en = 'e' }}\nowner = 'li'\nmode = 'acting'\n"
+        (home.root / "risk.toml").write_text(text, encoding="utf-8")
+        desk = RiskDesk(home, now=lambda: NOW, cut=lambda _: NOW)
+        rules = [each.rule for each in desk.rules()]
+        with home.ledger.write() as conn:
+            books.keep_backtests(conn, [{}], rules, as_of=NOW, by=BY, now=NOW)
+        desk.activate("dear", by=BY)
+        with ThreadPoolExecutor(6) as pool:
+            told = list(pool.map(lambda _: desk.check({"amount": 90_001}, moment="o-1").check_id, range(12)))
+            assert len(set(told)) == 1
+            assert len(desk.queue()) == 1
+
+            def settled(name: str) -> str:
+                try:
+                    return str(desk.settle(told[0], "approve", by=f"person:{name}").by)
+                except StateError as error:
+                    return str(error)
+
+            said = list(pool.map(settled, ("ann", "bob", "eve")))
+        winner = desk.queue(state="approved")[0].by
+        assert said.count(str(winner)) == 1
+        assert sum(f"was approved by {winner}" in each for each in said) == 2
+        with home.ledger.read() as conn:
+            assert [each.action for each in audit.entries(conn, action="risk.")].count("risk.verdict") == 1
+            assert audit.verify(conn).sound
