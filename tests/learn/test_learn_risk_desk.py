@@ -223,6 +223,7 @@ def test_every_verdict_and_change_is_in_the_audit_log(world: World) -> None:
     desk.allow("customer", "c1", by=BY, why="known")
     desk.disallow("customer", "c1", by=BY)
     desk.shadow("farm", by=BY)
+    desk.label([("o-x1", NOW)], by=BY)
     with world.home.ledger.read() as conn:
         found = audit.entries(conn, action="risk")
         assert audit.verify(conn).sound
@@ -237,6 +238,7 @@ def test_every_verdict_and_change_is_in_the_audit_log(world: World) -> None:
         ("risk.trust", "customer:c1"),
         ("risk.distrust", "customer:c1"),
         ("risk.shadow", "rule:farm"),
+        ("risk.label", "risk:labels"),
     ]
     verdict = next(each for each in found if each.action == "risk.verdict")
     assert verdict.detail == {"check": told.check_id, "verdict": "review", "fired": ["dear"], "shadow": ["watch"]}

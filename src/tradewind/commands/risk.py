@@ -172,11 +172,12 @@ def settle(
 def label(
     path: Annotated[Path, typer.Argument(help="CSV with the columns id (of an order or claim) and known_at (ISO 8601, with a zone).")],
     shop: ShopUrl = ".",
+    by: By = "operator",
     as_json: Json = False,
 ) -> None:
     """Note frauds that came out, such as chargebacks: backtests and learning count them from when they were known."""
     with opened_shop(shop) as opened:
-        count = opened.risk.label(list(_known(path)))
+        count = opened.risk.label(list(_known(path)), by=f"person:{by}")
     say({"labels": count}, f"{count:,} frauds noted.", as_json=as_json)
 
 

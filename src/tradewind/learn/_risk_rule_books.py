@@ -282,6 +282,14 @@ def label(conn: Connection, known: Iterable[tuple[str, bool, datetime]], *, sour
     return len(rows)
 
 
+def keep_labels(conn: Connection, known: Iterable[tuple[str, bool, datetime]], *, by: str, now: datetime) -> int:
+    """The same of a file, with a row of the audit log that says how many."""
+    count = label(conn, known, source="file")
+    if count:
+        audit.note(conn, by, "risk.label", "risk:labels", {"count": count}, at=now)
+    return count
+
+
 def labels(conn: Connection) -> pa.Table:
     """What is known to be fraud: ``id`` of the moment and ``known_at``, as ``risk.truth`` takes it."""
     c = books.risk_labels.c

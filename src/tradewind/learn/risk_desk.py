@@ -211,14 +211,14 @@ class RiskDesk:
         with self._home.ledger.write() as conn:
             return books.settle(conn, check_id, decision, by=by, note=note, now=self._now())
 
-    def label(self, known: pa.Table | Iterable[tuple[str, datetime]]) -> int:
+    def label(self, known: pa.Table | Iterable[tuple[str, datetime]], *, by: str = "person:operator") -> int:
         """Note frauds that came out, such as chargebacks: the id of the order (or claim) and since when it is known; returns how many."""
         pairs = zip(*(known[name].to_pylist() for name in ("id", "known_at")), strict=True) if isinstance(known, pa.Table) else known
         rows = [(moment, True, utc(at, what="known_at")) for moment, at in pairs]
         if late := next((moment for moment, _, at in rows if at > self._now()), None):
             raise InputError(f'The fraud of "{late}" cannot be known since a time that has not come. Give the time at which it came out.')
         with self._home.ledger.write() as conn:
-            return books.label(conn, rows, source="file")
+            return books.keep_labels(conn, rows, by=by, now=self._now())
 
     def labels(self) -> pa.Table:
         """What is known to be fraud: ``id`` and ``known_at``."""
