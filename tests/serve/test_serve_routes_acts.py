@@ -144,7 +144,7 @@ def test_words_wait_for_a_person(changed: Managed) -> None:
 
 def test_long_work_is_queued_with_its_arguments(changed: Managed) -> None:
     plan = changed.shop.plans.newest()
-    asked = {
+    asked: dict[str, tuple[str, Any, dict[str, Any]]] = {
         "decide": ("plans", {"budget": "20 CNY", "channels": ["email"]}, {"budget": "20 CNY", "channels": ["email"]}),
         "compose": (f"plans/{plan[:10]}/compose", {"writer": "components"}, {"plan": plan}),
         "deliver": (f"plans/{plan}/deliver", {}, {"plan": plan, "dry_run": True, "to": "file"}),

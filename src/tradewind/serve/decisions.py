@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 5_000  # decisions of one gathered plan
 _FEW = 500  # ids of one statement
-_SHARED = ("plan_id", "as_of", "stock")  # of the meta, what each decision has of its own
+_OWN = ("plan_id", "as_of", "stock")  # of the meta, what each decision has of its own
 
 
 def keep(home: Home, drawn: Sequence[Decision], *, now: datetime) -> list[dict[str, Any] | Exception]:
@@ -71,7 +71,12 @@ def _held(conn: Connection, one: Decision, at: int) -> Decision:
 
 
 def _told(one: Decision, at: int) -> dict[str, Any]:
-    told = {"row": one.row, "stock": dict(one.meta["stock"]), "features": one.features.to_pylist()[0]}
+    told = {
+        "row": one.row,
+        "stock": dict(one.meta["stock"]),
+        "decided_from": one.meta.get("decided_from"),
+        "features": one.features.to_pylist()[0],
+    }
     return {
         "decision_id": one.decision_id,
         "customer": one.customer,
@@ -127,11 +132,13 @@ def gather(home: Home, *, now: datetime, at_once: int = AT_ONCE) -> int:
     c, done = decisions.c, 0
     with home.ledger.read() as conn:
         rows = conn.execute(select(c.live_of, c.told).where(c.plan_id.is_(None)).order_by(c.at, c.decision_id).limit(at_once)).all()
-    by_plan: dict[str, list[Mapping[str, Any]]] = {}
+    by_plan: dict[tuple[str, str | None], list[Mapping[str, Any]]] = {}
     for row in rows:
-        by_plan.setdefault(row.live_of, []).append(orjson.loads(row.told))
-    for live_of, told in by_plan.items():
-        base = {key: value for key, value in Plan.load(home, live_of).meta.items() if key not in _SHARED}
+        one = orjson.loads(row.told)
+        by_plan.setdefault((row.live_of, one["decided_from"]), []).append(one)
+    for (live_of, request), told in by_plan.items():
+        base = {key: value for key, value in Plan.load(home, live_of).meta.items() if key not in _OWN}
+        base |= {} if request is None else {"decided_from": request}
         meta = {**base, "live_of": live_of, "stock": {name: left for one in told for name, left in one["stock"].items()}}
         plan = bound([_timed(one["row"]) for one in told], _features(told), meta)
         ids = [one["row"]["decision_id"] for one in told]

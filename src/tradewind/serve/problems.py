@@ -65,6 +65,16 @@ def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "content": {MEDIA: {}}, "description": TITLES[status]} for status in statuses}
 
 
+def only(description: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI description with problems as what they are sent as: FastAPI puts their model under the media type of the route, too."""
+    for methods in description["paths"].values():
+        for operation in methods.values():
+            for one in operation["responses"].values():
+                if MEDIA in one.get("content", {}):
+                    one["content"] = {MEDIA: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
+    return description
+
+
 def answer(
     status: int, detail: str, *, error: str = "", faults: list[dict[str, str]] | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:

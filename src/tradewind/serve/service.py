@@ -65,8 +65,13 @@ def service(shop: Shop, *, console: bool = True, public: str | None = None, limi
     return app
 
 
+class _Described(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        return problems.only(super().openapi())
+
+
 def _described(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
-    return FastAPI(
+    return _Described(
         title="Tradewind",
         version=tradewind.__version__,
         description=ABOUT,

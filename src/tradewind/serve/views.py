@@ -14,6 +14,7 @@ from fastapi import Path, Query
 from pydantic import BaseModel, Field, JsonValue
 
 from tradewind.errors import NotFound
+from tradewind.measure.speak import speaker
 from tradewind.serve.access import Caller
 from tradewind.types import Estimate, Report
 
@@ -52,7 +53,8 @@ class Interval(BaseModel):
 class Figure(Interval):
     """A figure of a report, with its name."""
 
-    name: str
+    name: str = Field(description="The same in every language.")
+    label: str = Field(description="The name in the language that was asked for.")
     note: str = ""
 
 
@@ -64,13 +66,14 @@ class Sentence(BaseModel):
     zh: str
 
 
-class Part(BaseModel):
+class ReportPart(BaseModel):
     """A titled part of a report: sentences, figures, and free rows whose columns are theirs."""
 
     title: str
     text: list[str]
     figures: list[Figure]
     rows: list[dict[str, JsonValue]]
+    heads: dict[str, str] = Field(default_factory=dict, description="Column of the rows -> its head in the language that was asked for.")
 
 
 class Told(BaseModel):
@@ -80,7 +83,7 @@ class Told(BaseModel):
     at: datetime
     currency: str | None
     simulated: bool = Field(description="The customers are not people: whoever shows it must say so.")
-    parts: list[Part]
+    parts: list[ReportPart]
 
 
 class Submitted(BaseModel):
@@ -108,16 +111,33 @@ def measured(estimate: Estimate) -> Interval:
 def told(report: Report) -> Told:
     """A report as values."""
     parts = [
-        Part(
+        ReportPart(
             title=section.title,
             text=list(section.text),
-            figures=[Figure(name=one.name, note=one.note, **_numbers(one)) for one in section.estimates],
+            figures=[Figure(name=one.name, label=one.name, note=one.note, **_numbers(one)) for one in section.estimates],
             rows=[{str(key): plain(value) for key, value in row.items()} for row in section.rows],
         )
         for section in report.sections
     ]
     currency = report.meta.get("currency")
     return Told(title=report.title, at=report.at, currency=currency and str(currency), simulated=report.simulated, parts=parts)
+
+
+def said(report: Told, locale: str) -> Told:
+    """The same report in another language: titles, sentences, labels and heads; what has no words there stays English."""
+    say = speaker(locale)
+    parts = [
+        part.model_copy(
+            update={
+                "title": say(part.title),
+                "text": [say(text) for text in part.text],
+                "figures": [one.model_copy(update={"label": say(one.name), "note": say(one.note)}) for one in part.figures],
+                "heads": {head: say(head) for row in part.rows for head in row},
+            }
+        )
+        for part in report.parts
+    ]
+    return report.model_copy(update={"title": say(report.title), "parts": parts})
 
 
 def plain(value: Any) -> Any:

@@ -154,7 +154,7 @@ class CandidateView(BaseModel):
     reasons: list[Because]
 
 
-class Why(BaseModel):
+class Explanation(BaseModel):
     """One decision read back from its log, and ``text`` in the words of a reader."""
 
     customer: str
@@ -263,7 +263,7 @@ class ProofView(BaseModel):
     notes: list[str]
 
 
-class Part(BaseModel):
+class Comparison(BaseModel):
     """One comparison of an expression, whether it holds (null: the cell is empty), and the value of the customer."""
 
     text: str
@@ -277,12 +277,12 @@ class Member(BaseModel):
     customer: str
     inside: bool
     expression: str
-    parts: list[Part]
+    parts: list[Comparison]
 
 
 def member(found: Membership) -> Member:
     """The same as values."""
-    parts = [Part(text=one.text, holds=one.holds, value=one.value) for one in found.parts]
+    parts = [Comparison(text=one.text, holds=one.holds, value=one.value) for one in found.parts]
     return Member(customer=found.customer, inside=found.inside, expression=found.expression, parts=parts)
 
 

@@ -32,7 +32,7 @@ class Row(BaseModel):
     hash: str
 
 
-class Fault(BaseModel):
+class AuditFault(BaseModel):
     """A place where the chain is broken."""
 
     seq: int
@@ -46,7 +46,7 @@ class Verified(BaseModel):
     rows: int
     head: str
     sound: bool
-    faults: list[Fault]
+    faults: list[AuditFault]
 
 
 @router.get("/v1/audit")
@@ -74,4 +74,4 @@ def verify(
     """Recompute the chain: every row that was changed, moved, inserted or removed is named."""
     with held.shop.home.ledger.read() as conn:
         found = chain.verify(conn, expect=expect)
-    return Verified(rows=found.rows, head=found.head, sound=found.sound, faults=[Fault(**asdict(one)) for one in found.faults])
+    return Verified(rows=found.rows, head=found.head, sound=found.sound, faults=[AuditFault(**asdict(one)) for one in found.faults])

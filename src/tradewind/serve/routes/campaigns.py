@@ -58,7 +58,7 @@ class Spec(BaseModel):
     trigger: dict[str, JsonValue] | None = Field(default=None, description="`kind`, and the settings of that kind.")
 
 
-class Summary(BaseModel):
+class CampaignSummary(BaseModel):
     """What a plan of the campaign would do. Money in minor units of `currency`."""
 
     as_of: datetime
@@ -85,7 +85,7 @@ class CampaignVersion(BaseModel):
     version: int
     state: State
     spec: Spec
-    shown: Summary | None
+    shown: CampaignSummary | None
     created_at: datetime
     updated_at: datetime
 
@@ -134,7 +134,7 @@ class FaultIn(BaseModel):
     line: int | None
 
 
-class Checked(BaseModel):
+class DraftFaults(BaseModel):
     """Everything that is wrong with a draft; nothing when it can be planned."""
 
     faults: list[FaultIn]
@@ -160,11 +160,11 @@ class Planned(BaseModel):
 
     campaign: str
     version: int
-    summary: Summary
+    summary: CampaignSummary
     diff: Difference
 
 
-class Why(BaseModel):
+class Moving(BaseModel):
     """Why a campaign is paused, resumed or finished."""
 
     why: str = Field(default="", max_length=500)
@@ -210,9 +210,9 @@ def campaigns(
 
 
 @router.post("/v1/campaigns/check")
-def check(told: Draft, held: Held, _caller: Reader) -> Checked:
+def check(told: Draft, held: Held, _caller: Reader) -> DraftFaults:
     """Everything that is wrong with a draft, each fault with its place; nothing is kept."""
-    return Checked(faults=[FaultIn(**asdict(one)) for one in held.shop.campaigns.faults(_source(told))])
+    return DraftFaults(faults=[FaultIn(**asdict(one)) for one in held.shop.campaigns.faults(_source(told))])
 
 
 @router.post("/v1/campaigns", status_code=201)
@@ -282,19 +282,19 @@ def apply(campaign: Name, held: Held, caller: Marketer) -> CampaignVersion:
 
 
 @router.post("/v1/campaigns/{campaign}/pause")
-def pause(campaign: Name, told: Why, held: Held, caller: Marketer) -> CampaignVersion:
+def pause(campaign: Name, told: Moving, held: Held, caller: Marketer) -> CampaignVersion:
     """Nothing is decided and nothing is handed off until it is resumed."""
     return _version(held.shop.campaigns.pause(campaign, by=signed(caller), why=told.why))
 
 
 @router.post("/v1/campaigns/{campaign}/resume")
-def resume(campaign: Name, told: Why, held: Held, caller: Marketer) -> CampaignVersion:
+def resume(campaign: Name, told: Moving, held: Held, caller: Marketer) -> CampaignVersion:
     """Let a paused campaign run again."""
     return _version(held.shop.campaigns.resume(campaign, by=signed(caller), why=told.why))
 
 
 @router.post("/v1/campaigns/{campaign}/finish")
-def finish(campaign: Name, told: Why, held: Held, caller: Marketer) -> CampaignVersion:
+def finish(campaign: Name, told: Moving, held: Held, caller: Marketer) -> CampaignVersion:
     """End it for good: messages that no provider can have yet are taken back, and what they held of the budget is free."""
     with held.use() as shop:
         return _version(shop.campaigns.finish(campaign, by=signed(caller), why=told.why))

@@ -169,9 +169,9 @@ def retire(component: Name, told: Act, held: Held, caller: Editor) -> Version:
 
 
 @router.get("/v1/copy/report")
-def report(held: Held, _caller: Reader) -> Told:
+def report(held: Held, _caller: Reader, locale: views.Locale = "en") -> Told:
     """Winners and losers among words, and what choosing earned against the fixed template."""
-    return kept(held, "copy", lambda shop: views.told(report_of(shop.home, as_of=newest(shop))))
+    return views.said(kept(held, "copy", lambda shop: views.told(report_of(shop.home, as_of=newest(shop)))), locale)
 
 
 @router.get("/v1/copy/lines")

@@ -92,10 +92,10 @@ def why(
     plan_id: Annotated[views.Asked, Query(alias="plan", description="The newest when left out.")] = None,
     reader: Literal["customer", "marketer", "auditor"] = "marketer",
     locale: views.Locale = "en",
-) -> told.Why:
+) -> told.Explanation:
     """Why this customer got this, from the logged decision, in the words of a reader."""
     explained = plan(held, plan_id or held.shop.plans.newest()).explain(customer)
-    return told.Why(**(views.plain(asdict(explained)) | {"text": explained.text(reader=reader, locale=locale)}))
+    return told.Explanation(**(views.plain(asdict(explained)) | {"text": explained.text(reader=reader, locale=locale)}))
 
 
 @router.post("/v1/customers/{customer}/what-if")

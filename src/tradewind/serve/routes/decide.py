@@ -31,7 +31,7 @@ router = APIRouter(tags=["decide"], responses=described(401, 403, 404, 409, 429)
 OWN = Channel.INAPP.value  # the shop's own pages
 
 
-class Ask(BaseModel):
+class AskDecision(BaseModel):
     """One customer and one occasion."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -105,7 +105,7 @@ class Decided(BaseModel):
 
 
 @router.post("/v1/decide", response_model=Decided)
-async def decide(told: Ask, held: Held, _caller: Annotated[Caller, needs("decide")]) -> Response:
+async def decide(told: AskDecision, held: Held, _caller: Annotated[Caller, needs("decide")]) -> Response:
     """Decide, log and hold; then answer. The same visit is answered with the same decision, whatever happened since."""
     parts = hot(held)
     engine = await parts.engines.deciding()
@@ -135,14 +135,20 @@ async def _shortlist(parts: Hot, customer: str, now: datetime) -> list[dict[str,
     return [{"item": item, "score": score, "source": source} for item, score, source in columns]
 
 
-def _drawn(held: Serving, engine: Deciding, told: Ask, visit: str, now: datetime, listed: list[dict[str, Any]] | None) -> Decision:
+def _drawn(held: Serving, engine: Deciding, told: AskDecision, visit: str, now: datetime, listed: list[dict[str, Any]] | None) -> Decision:
     """In the thread of the door: what is allowed now, then the draw."""
     wanted = [OWN] if told.occasion != "message" else told.channels or [one.value for one in Channel]
     consents = Consents(held.shop.home)
     with held.shop.home.ledger.read() as conn:
         channels = [name for name in wanted if consents.allowed(conn, told.customer, name)[0]]
     found = engine.door.draw(
-        told.customer, context=told.context or None, channels=channels, visit=f"{told.occasion} {visit}", now=now, shortlist=listed
+        told.customer,
+        context=told.context or None,
+        channels=channels,
+        visit=f"{told.occasion} {visit}",
+        now=now,
+        shortlist=listed,
+        newcomer=True,
     )
     _ = found.features  # for the log: worked out here, not while others wait for the ledger
     return found

@@ -70,9 +70,9 @@ def plan_earned(plan_id: views.Name, held: Held, _caller: Reader) -> Earned:
 
 
 @router.get("/v1/plans/{plan_id}/report")
-def plan_report(plan_id: views.Name, held: Held, _caller: Reader) -> Told:
+def plan_report(plan_id: views.Name, held: Held, _caller: Reader, locale: views.Locale = "en") -> Told:
     """The whole report on one plan: what it earned, how sure we are, where the money went, what was left out."""
-    return views.told(_report(held, plan(held, plan_id).plan_id))
+    return views.said(views.told(_report(held, plan(held, plan_id).plan_id)), locale)
 
 
 def _report(held: Held, plan_id: str) -> Report:

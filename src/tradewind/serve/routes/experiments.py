@@ -54,13 +54,14 @@ def power(
     window_days: Annotated[float, Query(ge=1, le=366)] = 14,
     holdout: Annotated[float, Query(ge=0.001, le=0.999)] = 0.1,
     acted: Annotated[float, Query(ge=0.001, le=1, description="Share of the customers on whom the plan will act.")] = 1,
+    locale: views.Locale = "en",
 ) -> Told:
     """What a plan could show: the smallest effect on margin per customer and on conversion, read off the shop's own last window."""
 
     def make(shop: Shop) -> Told:
         return views.told(shop.experiments.power(window_days=window_days, holdout=holdout, acted=acted))
 
-    return kept(held, ("power", window_days, holdout, acted), make)
+    return views.said(kept(held, ("power", window_days, holdout, acted), make), locale)
 
 
 @router.post("/v1/experiments/{experiment}/arms")
@@ -70,17 +71,21 @@ def arms(experiment: Name, told: Assign, held: Held, _caller: Annotated[Caller, 
 
 
 @router.get("/v1/plans/{plan_id}/longer")
-def longer(plan_id: Name, held: Held, _caller: Reader, days: Annotated[float, Query(ge=1, le=3650)] = 28) -> Told:
+def longer(
+    plan_id: Name, held: Held, _caller: Reader, days: Annotated[float, Query(ge=1, le=3650)] = 28, locale: views.Locale = "en"
+) -> Told:
     """What a plan earned in its window and for some days after it: what lasted, and what was only pulled forward."""
     meant = plan(held, plan_id)
-    return kept(held, ("longer", meant.plan_id, days), lambda shop: views.told(shop.experiments.longer(meant, days=days)))
+    return views.said(
+        kept(held, ("longer", meant.plan_id, days), lambda shop: views.told(shop.experiments.longer(meant, days=days))), locale
+    )
 
 
 @router.get("/v1/plans/{plan_id}/offpolicy")
-def offpolicy(plan_id: Name, held: Held, _caller: Reader) -> Told:
+def offpolicy(plan_id: Name, held: Held, _caller: Reader, locale: views.Locale = "en") -> Told:
     """What other ways of deciding would have earned on the plan's log, with intervals, or why the log cannot say."""
     meant = plan(held, plan_id)
-    return kept(held, ("offpolicy", meant.plan_id), lambda shop: views.told(shop.evidence.offpolicy(meant)))
+    return views.said(kept(held, ("offpolicy", meant.plan_id), lambda shop: views.told(shop.evidence.offpolicy(meant))), locale)
 
 
 @router.get("/v1/plans/{plan_id}/fairness")
@@ -89,10 +94,11 @@ def fairness(
     held: Held,
     _caller: Reader,
     by: Annotated[list[Word], Query(min_length=1, max_length=10, description="Declared attributes, or locale or zone.")],
+    locale: views.Locale = "en",
 ) -> Told:
     """Exposure, offer value and outcome of a plan by declared groups."""
     meant = plan(held, plan_id)
-    return kept(held, ("fairness", meant.plan_id, *by), lambda shop: views.told(shop.evidence.fairness(meant, by)))
+    return views.said(kept(held, ("fairness", meant.plan_id, *by), lambda shop: views.told(shop.evidence.fairness(meant, by))), locale)
 
 
 @router.get("/v1/attribution")
@@ -101,6 +107,7 @@ def attribution(
     _caller: Reader,
     plan_id: Annotated[views.Asked, Query(alias="plan", description="Also what its holdout says was caused.")] = None,
     lookback_days: Annotated[float, Query(ge=0.1, le=366)] = 30,
+    locale: views.Locale = "en",
 ) -> Told:
     """Who stood on the way to purchases; with a plan, what its holdout says was caused."""
     meant = None if plan_id is None else plan(held, plan_id)
@@ -108,4 +115,4 @@ def attribution(
     def make(shop: Shop) -> Told:
         return views.told(shop.evidence.attribution(meant, as_of=newest(shop), lookback_days=lookback_days))
 
-    return kept(held, ("attribution", meant and meant.plan_id, lookback_days), make)
+    return views.said(kept(held, ("attribution", meant and meant.plan_id, lookback_days), make), locale)

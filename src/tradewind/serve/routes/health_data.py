@@ -151,9 +151,10 @@ def quarantine(
 
 
 @router.get("/v1/data/quality")
-def quality(held: Held, _caller: Reader, days: Annotated[int, Query(ge=1, le=366)] = 28) -> Told:
+def quality(held: Held, _caller: Reader, days: Annotated[int, Query(ge=1, le=366)] = 28, locale: views.Locale = "en") -> Told:
     """Quality of profiles, recommender and data: what they know, whom they leave out, and what has drifted within some days."""
-    return kept(held, ("quality", days), lambda shop: views.told(shop.evidence.quality(as_of=newest(shop), days=days)))
+    found = kept(held, ("quality", days), lambda shop: views.told(shop.evidence.quality(as_of=newest(shop), days=days)))
+    return views.said(found, locale)
 
 
 def _line(one: health.Load) -> LoadLine:

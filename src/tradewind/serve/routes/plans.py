@@ -65,7 +65,7 @@ class PlanCounts(PlanLine):
     model: str
 
 
-class Decided(BaseModel):
+class PlanDecision(BaseModel):
     """One customer's decision. Money in minor units; ``nothing`` is an action, too."""
 
     decision_id: str
@@ -171,9 +171,9 @@ def decisions(
     variant: Literal["treat", "holdout"] | None = None,
     limit: views.Limit = 50,
     after: views.After = None,
-) -> views.Page[Decided]:
+) -> views.Page[PlanDecision]:
     """What was decided for whom, by customer."""
-    table = plan(held, plan_id).table.select(list(Decided.model_fields))
+    table = plan(held, plan_id).table.select(list(PlanDecision.model_fields))
     if customer is not None:
         table = table.filter(pc.equal(table["customer"], customer))
     if variant is not None:
@@ -182,7 +182,7 @@ def decisions(
         table = table.filter(pc.or_(pc.equal(table["action"], action), pc.fill_null(pc.equal(table["offer"], action), False)))
     if after is not None:
         table = table.filter(pc.greater(table["customer"], after))
-    rows = [Decided(**row) for row in table.slice(0, limit).to_pylist()]
+    rows = [PlanDecision(**row) for row in table.slice(0, limit).to_pylist()]
     return views.Page(rows=rows, next=rows[-1].customer if table.num_rows > limit else None)
 
 

@@ -35,7 +35,7 @@ class Now(BaseModel):
     at: AwareDatetime | None = Field(default=None, description="Now when left out")
 
 
-class Ask(BaseModel):
+class AskItems(BaseModel):
     """For whom, how many, and what must hold."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -77,7 +77,7 @@ class Recommended(BaseModel):
 
 
 @router.post("/v1/recommend", response_model=Recommended)
-async def recommend(told: Ask, held: Held, _caller: May) -> Response:
+async def recommend(told: AskItems, held: Held, _caller: May) -> Response:
     """The best items now; an event that was acknowledged is in the next answer."""
     return await _answer(held, told)
 
@@ -92,10 +92,10 @@ async def recommend_to(
     reasons: Annotated[bool, Query()] = False,
 ) -> Response:
     """The same with what fits an address."""
-    return await _answer(held, Ask(customer=customer, session=session, k=k, reasons=reasons))
+    return await _answer(held, AskItems(customer=customer, session=session, k=k, reasons=reasons))
 
 
-async def _answer(held: Serving, told: Ask) -> Response:
+async def _answer(held: Serving, told: AskItems) -> Response:
     engines = hot(held).engines
     model = await engines.recommending()
     now = held.shop.now()
@@ -120,7 +120,7 @@ def _off(held: Serving, customer: str) -> bool:
         return bool(impersonal(conn, among=[customer]))
 
 
-def _events(told: Ask, now: datetime) -> list[Event]:
+def _events(told: AskItems, now: datetime) -> list[Event]:
     return [
         Event(f"now {number}", one.at or now + timedelta(microseconds=number), one.kind, "", item=one.item)
         for number, one in enumerate(told.events)

@@ -56,7 +56,7 @@ class NewWord(BaseModel):
     p: float
 
 
-class Summary(BaseModel):
+class ReviewSummary(BaseModel):
     """What all reviews say, or those of one item; trends and new words are of all."""
 
     reviews: int
@@ -92,7 +92,7 @@ def reviews(
 @router.get("/v1/reviews/summary")
 def summary(
     held: Held, _caller: Reader, item: views.Asked = None, most: Annotated[int, Query(ge=1, le=20, description="Clauses of a side.")] = 3
-) -> Summary:
+) -> ReviewSummary:
     """What reviews praise and blame, with intervals and evidence; what has grown worse, and what is new."""
     found, items = _all(held), None if item is None else [item]
     mine = [one for one in found.reviews if item in (None, one.item)]
@@ -102,7 +102,7 @@ def summary(
     def told(aspect: str, sign: int) -> list[Clause]:
         return [Clause(review=name, words=words) for name, words in found.evidence(aspect, sign, most=most, items=items)]
 
-    return Summary(
+    return ReviewSummary(
         reviews=len(mine),
         simulated=held.shop.home.settings.simulated,
         judged_by="lexicon" if found.model is None else "model",

@@ -28,7 +28,7 @@ Verdict = Literal["allow", "review", "block"]
 Kind = Literal["customer", "device", "address"]
 
 
-class Ask(BaseModel):
+class RiskAsk(BaseModel):
     """An order or a claim: the id of one that was collected, or its features by name (docs/risk.md)."""
 
     moment: Word | None = Field(default=None, description="Id of the order or claim.")
@@ -46,7 +46,7 @@ class Fired(BaseModel):
     values: dict[str, JsonValue]
 
 
-class Checked(BaseModel):
+class RiskCheck(BaseModel):
     """A verdict. `shadow`: what rules that only watch would have said; `state`: open, approved or rejected, of a review."""
 
     check_id: str
@@ -139,7 +139,7 @@ class TrustedView(BaseModel):
 
 
 @router.post("/v1/risk/check")
-def check(told: Ask, held: Held, caller: Risk) -> Checked:
+def check(told: RiskAsk, held: Held, caller: Risk) -> RiskCheck:
     """Allow, review or block an order or a claim; the verdict is written down, and a review waits for a person."""
     if told.features is None and told.moment is None:
         raise InputError("Give the moment (the id of an order or claim that was collected), or its features, or both.")
@@ -149,19 +149,21 @@ def check(told: Ask, held: Held, caller: Risk) -> Checked:
 
 
 @router.get("/v1/risk/checks")
-def checks(held: Held, _caller: Reader, limit: views.Limit = 50) -> list[Checked]:
+def checks(held: Held, _caller: Reader, limit: views.Limit = 50) -> list[RiskCheck]:
     """The newest verdicts, newest first."""
     return [_checked(one) for one in held.shop.risk.checks(limit=limit)]
 
 
 @router.get("/v1/risk/reviews")
-def reviews(held: Held, _caller: Reader, state: Literal["open", "approved", "rejected"] = "open", limit: views.Limit = 50) -> list[Checked]:
+def reviews(
+    held: Held, _caller: Reader, state: Literal["open", "approved", "rejected"] = "open", limit: views.Limit = 50
+) -> list[RiskCheck]:
     """Reviews that wait, the oldest first; or those that were settled."""
     return [_checked(one) for one in held.shop.risk.queue(state=state, limit=limit)]
 
 
 @router.post("/v1/risk/reviews/{check_id}/settle")
-def settle(check_id: Name, told: Settle, held: Held, caller: Risk) -> Checked:
+def settle(check_id: Name, told: Settle, held: Held, caller: Risk) -> RiskCheck:
     """Approve or reject what waits; it becomes what is known of that moment."""
     return _checked(held.shop.risk.settle(check_id, told.decision, by=caller.actor, note=told.note))
 
@@ -216,8 +218,8 @@ def distrust(kind: Kind, subject: Name, held: Held, caller: Risk) -> None:
     held.shop.risk.disallow(kind, subject, by=caller.actor)
 
 
-def _checked(one: Check) -> Checked:
-    return Checked(**views.plain(asdict(one)))
+def _checked(one: Check) -> RiskCheck:
+    return RiskCheck(**views.plain(asdict(one)))
 
 
 def _rule(one: Standing) -> RuleView:
