@@ -22,7 +22,7 @@ from _risk_world import Planted, make
 
 from tradewind.learn import _risk_metrics as metrics
 from tradewind.learn._risk_log import ORDER, Moments, read
-from tradewind.learn.risk import Risk, truth
+from tradewind.learn.risk import Risk, ripeness, truth
 from tradewind.learn.risk_clicks import machines
 from tradewind.learn.risk_features import FIELDS, MODELLED, Columns, Live, asked, matrix, replay
 from tradewind.learn.risk_rings import Rings
@@ -153,12 +153,16 @@ def fraud(bench: Harness, world: Planted, log: Moments, columns: Columns) -> Ris
         delay_days=DELAY_DAYS,
     )
     bench.figure("labels known at learning", f"{int(np.nansum(known))} of {int(np.isfinite(known).sum())}")
+    mine = [name for name, yes in zip(ids, learn.tolist(), strict=True) if yes]
+    ripe = ripeness(mine, at[learn], world.labels, as_of=_time(cut), delay_days=DELAY_DAYS)
     with clock() as taken:
-        model = Risk().fit(_some(columns, learn), at[learn], known)
+        model = Risk().fit(_some(columns, learn), at[learn], known, ripe=ripe)
     bench.figure("learning seconds", taken["wall"])
     chance = model.of(x)
     told("labels", chance)
     bench.figure("labels: mean probability over rate", float(chance.mean() / 100 / y[test].mean()))
+    plain = Risk().fit(_some(columns, learn), at[learn], known).of(x)
+    bench.figure("labels, late ones not made up for: mean probability over rate", float(plain.mean() / 100 / y[test].mean()))
     half = int(np.quantile(at[learn], 0.75))
     first = learn & (at < half)
     early = truth(
@@ -169,7 +173,7 @@ def fraud(bench: Harness, world: Planted, log: Moments, columns: Columns) -> Ris
         delay_days=DELAY_DAYS,
     )
     try:
-        grown = Risk().fit(_some(columns, first), at[first], early).update(_some(columns, learn), at[learn], known)
+        grown = Risk().fit(_some(columns, first), at[first], early).update(_some(columns, learn), at[learn], known, ripe=ripe)
         bench.figure(
             "labels, learned on in two steps: recall at 1 % false positives", metrics.recall_at(y[test], grown.of(x), good_hit=0.01)
         )

@@ -13,11 +13,13 @@ from tradewind.errors import InputError, StateError
 from tradewind.learn._risk_rule_history import History, history
 from tradewind.learn._risk_words import sentence
 from tradewind.learn.registry import active, publish
-from tradewind.learn.risk import NAME, Risk, truth
+from tradewind.learn.risk import NAME, Risk, ripeness, truth
 from tradewind.types import from_micros
 
 if TYPE_CHECKING:
     from tradewind.engine.home import Home
+
+Numbers = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -72,20 +74,21 @@ def learn(
     past = history(home, until=as_of)
     known = truth(past.ids, past.at, labels, as_of=known_by, delay_days=delay_days)
     order = past.columns["action"] == "order"
-    model, way, why = _fitted(past, np.where(order, known, np.nan), before=_before(home, as_of) if go_on else None)
+    ripe = ripeness(past.ids, past.at, labels, as_of=known_by, delay_days=delay_days)
+    model, way, why = _fitted(past, np.where(order, known, np.nan), ripe, before=_before(home, as_of) if go_on else None)
     card = {"rows": len(past.ids), "frauds": int(np.nansum(known)), "way": way, "why": why}
     version = publish(home, NAME, model.save, as_of=as_of, card=card, now=now)
     open_ = past.part(~np.isfinite(known))
     return Learned(version.version, way, why, len(past.ids), int(np.nansum(known)), riskiest(model, open_, most=most))
 
 
-def _fitted(past: History, known: np.ndarray[Any, Any], *, before: Risk | None) -> tuple[Risk, str, str]:
+def _fitted(past: History, known: Numbers, ripe: Numbers, *, before: Risk | None) -> tuple[Risk, str, str]:
     told = np.isfinite(known)
     rows = past.part(told)
     try:
         if before is not None:
-            return before.update(rows.columns, rows.at, known[told]), "continued", ""
-        model = Risk().fit(past.columns, past.at, known)
+            return before.update(rows.columns, rows.at, known[told], ripe=ripe[told]), "continued", ""
+        model = Risk().fit(past.columns, past.at, known, ripe=ripe)
     except InputError as error:
         return Risk().fit(past.columns, past.at), "without labels", str(error)
     return model, "new", ""

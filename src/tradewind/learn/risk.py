@@ -6,7 +6,8 @@ With labels: LightGBM on the features of :mod:`tradewind.learn.risk_features`, c
 that the score is 100 times the probability of fraud. Identifiers themselves are never features: they would be learned by heart.
 
 An order is labelled only once ``delay_days`` have passed, the time that a chargeback takes; younger known fraud is left out as
-well, because good orders of that age are not known yet and the rate would be too high.
+well, because good orders of that age are not known yet and the rate would be too high. What comes out even later is made up for in the
+calibration by ``ripe``, the share of frauds that is known at an order's age.
 
 When not to use: with fewer than a few dozen known frauds expect little more than the signals give. A score is one field of a rule
 (``risk_rules``), not the decision.
@@ -29,8 +30,10 @@ from tradewind.learn._risk_outliers import Outliers
 from tradewind.learn.response import centred_isotonic
 from tradewind.learn.risk_features import MODELLED, Columns, matrix
 from tradewind.params import Number, Rule, check
+from tradewind.stats.maturity import LEAST, Maturity
 from tradewind.types import Reason, micros
 
+_DAY = 86_400_000_000  # microseconds
 Floats = NDArray[np.float64]
 
 NAME = "risk"  # in the registry
@@ -39,6 +42,7 @@ REVIEW, STOP = 60.0, 85.0  # of the score without labels
 HALF = 45.0  # points that make a score of 50; so that more points always make a higher score
 RARE_POINTS, RARE_FROM = 40.0, 0.9  # for the rarest tenth of rows, rising to the rarest
 LEAST_FRAUD = 20  # in the earlier part and 5 in the later one
+LEAST_DELAYS = 30  # to know how late fraud comes out
 MORE = 50  # trees that an update adds
 
 
@@ -95,8 +99,10 @@ class Risk:
         """Whether it learned from known fraud: then a score is 100 times a probability."""
         return self._booster is not None
 
-    def fit(self, columns: Columns, at: NDArray[np.int64], fraud: Floats | None = None) -> Self:
+    def fit(self, columns: Columns, at: NDArray[np.int64], fraud: Floats | None = None, *, ripe: Floats | None = None) -> Self:
         """Learn from the features of m orders and claims at microseconds ``at``; ``fraud`` is 1, 0 or NaN (not known yet).
+
+        ``ripe`` (:func:`ripeness`): the share of the frauds of each row's age that is known by now, 1 where it is not given.
 
         Raises
         ------
@@ -107,11 +113,11 @@ class Risk:
         x = matrix(columns)
         outliers = Outliers.fit(x, seed=self.seed)
         if fraud is not None:
-            self._learn(x, at, np.asarray(fraud, dtype=np.float64))
+            self._learn(x, at, np.asarray(fraud, dtype=np.float64), ripe)
         self._outliers = outliers
         return self
 
-    def update(self, columns: Columns, at: NDArray[np.int64], fraud: Floats) -> Self:
+    def update(self, columns: Columns, at: NDArray[np.int64], fraud: Floats, *, ripe: Floats | None = None) -> Self:
         """Learn ``MORE`` trees on top of what is known, from rows as of :meth:`fit` (the recent ones), and calibrate anew on the latest.
 
         Raises
@@ -123,7 +129,7 @@ class Risk:
         """
         if self._booster is None:
             raise NotFitted("Risk.update: there is nothing to go on from. Call fit with known fraud first.")
-        self._learn(matrix(columns), at, np.asarray(fraud, dtype=np.float64), before=self._booster)
+        self._learn(matrix(columns), at, np.asarray(fraud, dtype=np.float64), ripe, before=self._booster)
         return self
 
     def score(self, columns: Columns) -> Floats:
@@ -193,9 +199,10 @@ class Risk:
         model._booster = lightgbm.Booster(model_str=values["trees"]) if values["trees"] else None
         return model
 
-    def _learn(self, x: Floats, at: NDArray[np.int64], fraud: Floats, *, before: Any = None) -> None:
+    def _learn(self, x: Floats, at: NDArray[np.int64], fraud: Floats, ripe: Floats | None, *, before: Any = None) -> None:
         known = np.isfinite(fraud)
         x, y, at = x[known], fraud[known], np.asarray(at)[known]
+        weight = np.ones(len(y)) if ripe is None else np.asarray(ripe, dtype=np.float64)[known]
         late = at > np.quantile(at, 1 - self.calibrate, method="lower") if len(at) else np.zeros(0, dtype=bool)
         for part, name, least in ((~late, "earlier", LEAST_FRAUD), (late, "later", 5)):
             if y[part].sum() < least or (1 - y[part]).sum() < least:
@@ -209,7 +216,7 @@ class Risk:
         steps = sorted({*range(start + 10, trial.num_trees(), 10), trial.num_trees()})
         used = min(steps, key=lambda count: _log_loss(y[late], trial.predict(x[late], raw_score=True, num_iteration=count, num_threads=1)))
         raw = trial.predict(x[late], raw_score=True, num_iteration=used, num_threads=1)
-        self._centres = centred_isotonic(np.asarray(raw), y[late])
+        self._centres = np.minimum(centred_isotonic(np.asarray(raw), y[late], weight[late]), [np.inf, 1.0])
         self._booster = self._grow(x, y, used - start, before)
 
     def _grow(self, x: Floats, y: Floats, rounds: int, before: Any) -> Any:
@@ -249,6 +256,25 @@ def truth(ids: list[str], at: NDArray[np.int64], labels: pa.Table, *, as_of: dat
     bad = {name for name, known in zip(labels["id"].to_pylist(), when, strict=True) if known < now}
     found = np.fromiter((name in bad for name in ids), np.float64, len(ids))
     return np.where(at <= now - timedelta(days=delay_days) / timedelta(microseconds=1), found, np.nan)
+
+
+def ripeness(ids: list[str], at: NDArray[np.int64], labels: pa.Table, *, as_of: datetime, delay_days: int) -> Floats:
+    """The share of the frauds of each order's age that is known at ``as_of``, in (0, 1]; float64 [m].
+
+    From the delays of frauds on orders that are twice ``delay_days`` old; what comes out later than that is not made up for. 1 where
+    fewer than 30 such delays are known.
+    """
+    now, window = micros(as_of), 2.0 * delay_days
+    when = labels["known_at"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()
+    known = {name: told for name, told in zip(labels["id"].to_pylist(), when, strict=True) if told < now}
+    age = (now - at) / _DAY
+    old = [
+        (known[name] - begun) / _DAY for name, begun, days in zip(ids, at.tolist(), age, strict=True) if name in known and days >= window
+    ]
+    delays = [days for days in old if 0 <= days <= window]
+    if len(delays) < LEAST_DELAYS:
+        return np.ones(len(ids))
+    return np.maximum(Maturity.of(delays, window=window).seen(age), LEAST)
 
 
 def _log_loss(y: Floats, score: Any) -> float:
