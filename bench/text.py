@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +23,15 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import _drawn
 import _products
 import numpy as np
 from _harness import ROOT, Harness, clock
 from numpy.typing import NDArray
 
 from tradewind.errors import InputError
+from tradewind.learn import images
+from tradewind.learn._pictures import Picture, opened
 from tradewind.learn._text_grams import is_chinese, normalise, words
 from tradewind.learn.product_duplicates import near_duplicates
 from tradewind.learn.product_text import SURE, AttributeReader, CategoryReader, stated, whole
@@ -230,6 +234,28 @@ def products(bench: Harness) -> None:
     bench.finish()
 
 
+def pictures(bench: Harness) -> None:
+    """Drawn things, a tenth of them saved again: which pairs are found, and which colours are read."""
+    with tempfile.TemporaryDirectory() as folder:
+        files, colours, pairs = _drawn.shelf(Path(folder), 200 if bench.quick else 2_000, bench.arguments.seed)
+        with clock() as taken:
+            opened_all = {item: opened(path) for item, path in files.items()}
+            shelf = {item: each for item, each in opened_all.items() if isinstance(each, Picture)}
+            looks = {item: images.reduced(each) for item, each in shelf.items()}
+            found = {frozenset(pair[:2]) for pair in images.near_duplicates(looks)}
+            said = {item: images.colour(images.shares(each)) for item, each in shelf.items()}
+    named = {item: name for item, name in said.items() if name is not None}
+    bench.figure("drawn_pictures", len(files))
+    bench.figure("drawn_pictures_readable", len(shelf))
+    bench.figure("drawn_duplicates_planted", len(pairs))
+    bench.figure("drawn_duplicates_recall", len(found & pairs) / len(pairs))
+    bench.figure("drawn_duplicates_precision", len(found & pairs) / max(len(found), 1))
+    bench.figure("drawn_colour_named_share", len(named) / len(said))
+    bench.figure("drawn_colour_right_where_named", sum(colours[item] == name for item, name in named.items()) / max(len(named), 1))
+    bench.figure("drawn_pictures_a_second_a_core", len(files) / taken["cpu"])
+    bench.finish()
+
+
 def _plain(train: list[str], y: Labels, test: list[str]) -> NDArray[np.float64]:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -256,8 +282,11 @@ def main() -> None:
     }
     extra["--only"] = {"choices": ("chinese", "english"), "help": "only these reviews"}
     extra["--products"] = {"action": "store_true", "help": "judge what is read in titles instead"}
+    extra["--images"] = {"action": "store_true", "help": "judge the built-in image reader on drawn pictures instead"}
     bench = Harness("text", __doc__, extra=extra)
-    if bench.arguments.products:
+    if bench.arguments.images:
+        pictures(bench)
+    elif bench.arguments.products:
         products(bench)
     else:
         sentiment(bench)

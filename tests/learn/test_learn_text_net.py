@@ -6,14 +6,19 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from profile_kit import AS_OF, event, fill
 
+from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFitted, StateError, Transient
+from tradewind.learn import reviews
 from tradewind.learn._encoder_http import KEY, HttpEncoder
 from tradewind.learn._text_classifier import TextClassifier
 from tradewind.learn._text_tokens import LENGTH, UNKNOWN, Tokens
@@ -112,6 +117,24 @@ def test_slots() -> None:
 def test_a_folder_without_a_judge(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no judge of texts in"):
         stored_classifier(tmp_path)
+
+
+def test_a_shop_says_in_its_settings_who_judges(tmp_path: Path) -> None:
+    moment = AS_OF - timedelta(days=3)
+    with Home.open(tmp_path / "shop") as home:
+        replace(home.settings, text_model="cnn").save(home.root)
+    with Home.open(tmp_path / "shop") as home:
+        rows = [
+            event(n, moment, kind="review", item="i1", text=text, rating=5.0 if good else 1.0)
+            for n, (text, good) in enumerate(zip(TEXTS, LABELS, strict=True))
+        ]
+        fill(home, rows)
+        section = reviews.learn(home, as_of=AS_OF, now=AS_OF)
+        assert "own stars by cnn" in section.text[0]
+        assert isinstance(reviews.loaded(home, as_of=AS_OF).model, TextNet)
+        replace(home.settings, text_model="directory:nowhere").save(home.root)
+    with Home.open(tmp_path / "shop") as home, pytest.raises(InputError, match=r"no config\.json"):
+        reviews.learn(home, as_of=AS_OF, now=AS_OF)
 
 
 # ---- an encoder from a folder --------------------------------------------------------------------------------------

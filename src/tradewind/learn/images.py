@@ -31,7 +31,7 @@ BINS = 4  # per channel
 HASHED, KEPT = 32, 8  # side of the grey picture, and of its low frequencies
 FLAT = 3.0  # standard deviation of grey (0 to 255) below which a picture has nothing to hash
 BITS = 10  # of 63 that near-duplicates may differ in
-COLOURS_ALIKE = 0.8  # cosine of their histograms
+WAVES_ALIKE, COLOURS_ALIKE = 0.98, 0.8  # cosines of their low frequencies and of their histograms
 CHUNK = 2_000
 MAIN, PART, MANY = 0.5, 0.15, 4  # share of one colour; of each of several, and how many make it multicolour
 BATCH = 16
@@ -41,9 +41,10 @@ Hashes = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Looks:
-    """A perceptual hash (None of a flat picture) and a colour histogram of length one, float32 [64]."""
+    """A perceptual hash (None of a flat picture), the low frequencies and the colour histogram, float32 [63] and [64], length one."""
 
     code: int | None
+    waves: NDArray[np.float32]
     colours: NDArray[np.float32]
 
 
@@ -188,7 +189,8 @@ def hashed(picture: Picture) -> int | None:
 
 def reduced(picture: Picture) -> Looks:
     """What :func:`near_duplicates` needs of a picture, so that a catalogue's pictures need not all be in memory."""
-    return Looks(hashed(picture), unit(histogram(picture)[None, :])[0])
+    waves = frequencies(picture)
+    return Looks(hashed(picture), unit(waves[None, :].astype(np.float32))[0], unit(histogram(picture)[None, :])[0])
 
 
 def near_duplicates(pictures: Mapping[str, Looks]) -> list[tuple[str, str, float]]:
@@ -198,16 +200,20 @@ def near_duplicates(pictures: Mapping[str, Looks]) -> list[tuple[str, str, float
     """
     known = {item: looks.code for item, looks in pictures.items() if looks.code is not None}
     items, codes = list(known), np.fromiter(known.values(), dtype=np.uint64, count=len(known))
-    colours = np.stack([pictures[item].colours for item in items]) if items else np.empty((0, BINS**3), np.float32)
     found = []
     for start in range(0, len(items), CHUNK):
         apart = np.bitwise_count(codes[start : start + CHUNK, None] ^ codes[None, :])
         first, second = np.nonzero(apart <= BITS)
         for a, b in zip((first + start).tolist(), second.tolist(), strict=True):
-            if a < b and float(colours[a] @ colours[b]) >= COLOURS_ALIKE:
+            if a < b and _alike(pictures[items[a]], pictures[items[b]]):
                 one, other = sorted((items[a], items[b]))
                 found.append((one, other, round(1 - int(apart[a - start, b]) / (KEPT**2 - 1), 4)))
     return sorted(found, key=lambda each: (-each[2], each[0], each[1]))
+
+
+def _alike(one: Looks, other: Looks) -> bool:
+    """Hashes of simple shapes meet by chance; their frequencies and colours do not."""
+    return float(one.waves @ other.waves) >= WAVES_ALIKE and float(one.colours @ other.colours) >= COLOURS_ALIKE
 
 
 # ---- colours -------------------------------------------------------------------------------------------------------
