@@ -225,15 +225,32 @@ def curved(home: Home, budgets: Sequence[str], **wanted: Any) -> Curve:
     return curve(request(home, **wanted), [asked.budget(one, currency=home.settings.currency)[0] for one in budgets])
 
 
-def door(home: Home, plan: Plan, *, visits: int | None, now: datetime) -> Door:
-    """What :meth:`tradewind.shop.Shop.live` gives."""
+def door(home: Home, plan: Plan, *, visits: int | None, now: datetime, exact: bool = True) -> Door:
+    """What :meth:`tradewind.shop.Shop.live` gives; not ``exact``: over the shop of today, for a service that outlives its plan's data."""
     from tradewind.decide.door import Door
 
-    return Door(home, _again(home, plan, now=now), plan, visits=visits)
+    found = _again(home, plan, now=now) if exact else _today(home, plan, now=now)
+    return Door(home, found, plan, visits=visits, exact=exact)
+
+
+def _today(home: Home, plan: Plan, *, now: datetime) -> Request:
+    """What the policy of a plan would ask of the shop as it is now, with the holdout of the plan."""
+    from dataclasses import replace
+
+    from tradewind.decide import versions
+
+    settings = versions.find(home, _version(plan)).settings
+    made = request(home, **settings, as_of=None, now=now, progress=lambda _share, _what: None)
+    return replace(made, salt=f"{home.settings.salt}/{utc(plan.meta['as_of']).isoformat()}")
 
 
 def _again(home: Home, plan: Plan, *, now: datetime) -> Request:
     """The request of a committed plan, made once more."""
+    return replayed(home, _version(plan), as_of=str(plan.meta["as_of"]), now=now, progress=lambda _share, _what: None)
+
+
+def _version(plan: Plan) -> str:
+    """The policy that made a plan of the shop as a whole."""
     version = plan.meta.get("policy_version")
     if (campaign := plan.meta.get("campaign")) is not None:
         raise StateError(
@@ -242,7 +259,7 @@ def _again(home: Home, plan: Plan, *, now: datetime) -> Request:
         )
     if version is None:
         raise StateError(f"Plan {plan.plan_id} names no policy version: it is of an older Tradewind. Decide again.")
-    return replayed(home, version, as_of=str(plan.meta["as_of"]), now=now, progress=lambda _share, _what: None)
+    return str(version)
 
 
 def what_if(home: Home, plan: Plan, customer: str, changes: Sequence[str], *, now: datetime) -> WhatIf:

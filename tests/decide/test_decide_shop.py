@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 
 import tradewind as tw
-from tradewind import schema
+from tradewind import requested, schema
 from tradewind.decide import known, versions
 from tradewind.decide.fairness import FILE, Unfair
 from tradewind.decide.withdraw import withdraw_done
@@ -159,6 +159,28 @@ def test_a_live_decision_is_the_plans_and_a_visit_is_held(shop: tw.Shop) -> None
     finally:
         rules.unlink()
     assert door.decide(next(iter(rows))).customer == next(iter(rows))
+
+
+def test_a_service_goes_on_when_the_shop_changes_after_the_plan(shop: tw.Shop) -> None:
+    plan = shop.decide(budget=f"50 {shop.home.settings.currency}", holdout=0.3)
+    rows = {row["customer"]: row for row in plan.table.to_pylist()}
+    open_ = next(name for name, row in rows.items() if row["action"] != NOTHING and row["variant"] == "treat")
+    shop.consents.withdraw(open_, str(rows[open_]["channel"]), source="test")
+    shop.learn(recommend="recent")
+    with pytest.raises(StateError, match="Decide again"):
+        shop.live(plan)
+    door = requested.door(shop.home, plan, visits=None, now=shop.now(), exact=False)
+    drawn = {name: door.draw(name, visit="v", now=shop.now()) for name in rows}
+    assert {name: one.row["variant"] for name, one in drawn.items()} == {name: row["variant"] for name, row in rows.items()}
+    assert {one.row["price"] for one in drawn.values()} == {plan.meta["price"]}
+    assert drawn[open_].row["channel"] != rows[open_]["channel"]
+    assert all(one.meta["decided_from"] != plan.meta["inputs"] for one in drawn.values())
+    assert len({one.action for one in drawn.values()}) > 1
+    with pytest.raises(NotFound, match="no customer"):
+        door.draw("somebody new", visit="v", now=shop.now())
+    fresh = door.draw("somebody new", visit="v", now=shop.now(), channels=["inapp"], newcomer=True)
+    assert sum(fresh.row["propensities"]) == pytest.approx(1)
+    assert fresh.customer == "somebody new"
 
 
 def test_a_policy_is_replayed_byte_for_byte_and_rolled_back(shop: tw.Shop) -> None:

@@ -27,6 +27,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,13 +170,13 @@ def faults(source: str | Mapping[str, Any], *, currency: str, columns: pa.Schema
             found.append(Fault(where, str(error), lines.get(where)))
 
     for key in told:
-        look(key, lambda key=key: _known("a campaign", key, KEYS))
+        look(key, partial(_known, "a campaign", key, KEYS))
     look("name", lambda: _name(told))
     look("goal", lambda: _text(told, "goal"))
     for key in ("from", "until"):
-        look(key, lambda key=key: _time(told, key))
+        look(key, partial(_time, told, key))
     for key in (key for key in _NUMBERS if key in told):
-        look(key, lambda key=key: check("campaign", {key: told[key]}, {key: _NUMBERS[key]}))
+        look(key, partial(check, "campaign", {key: told[key]}, {key: _NUMBERS[key]}))
     if told.get("budget", "0") != "0":
         look("budget", lambda: _money(told["budget"], "budget", currency))
     look("offers", lambda: _names(told, "offers"))
@@ -184,7 +185,7 @@ def faults(source: str | Mapping[str, Any], *, currency: str, columns: pa.Schema
     look("limits", lambda: read_limits(_table(told, "limits"), currency=currency))
     guard = told.get("guard", {})
     for key in guard if isinstance(guard, Mapping) else ():
-        look(f"guard.{key}", lambda key=key: _guard({key: guard[key]}, currency=currency))
+        look(f"guard.{key}", partial(_guard, {key: guard[key]}, currency=currency))
     if "trigger" in told:
         look("trigger", lambda: Watch.read(_table(told, "trigger")))
     if not found:

@@ -20,7 +20,7 @@ from tradewind.collect.consent_acts import personal
 from tradewind.decide import pacing
 from tradewind.decide.fairness import Unfair, Watch
 from tradewind.decide.live import Decision, Live, commit
-from tradewind.decide.remembered import Remembered
+from tradewind.decide.remembered import Remembered, blank
 from tradewind.errors import InputError, NotFound, StateError, did_you_mean
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ class Door:
         The shop's data have changed since the plan: its request cannot be made again.
     """
 
-    def __init__(self, home: Home, request: Request, plan: Plan, *, visits: int | None = None) -> None:
+    def __init__(self, home: Home, request: Request, plan: Plan, *, visits: int | None = None, exact: bool = True) -> None:
         try:
-            self._live = Live(request, plan)
+            self._live = Live(request, plan, exact=exact)
         except InputError as error:
             raise StateError(
                 f"The shop's data have changed since plan {plan.plan_id} (consents, items, models or offers), so that live decisions "
@@ -103,20 +103,26 @@ class Door:
         visit: str | None = None,
         now: datetime | None = None,
         shortlist: Sequence[Mapping[str, Any]] | None = None,
+        newcomer: bool = False,
     ) -> Decision:
         """As :meth:`decide`, but nothing is held: for who commits many together (a service).
 
-        ``shortlist``: rows (item, score, source) of a recommender that knows more than the plan did, in place of the plan's.
+        ``shortlist``: rows (item, score, source) of a recommender that knows more than the plan did, in place of the plan's. ``newcomer``:
+        whether a customer whom the plan does not know is decided for as one without a past.
         """
         if why := self._watch.why(self._plan):
             raise Unfair(why)
         people = self._people.now()
-        if customer not in people.rows:
+        if customer not in people.rows and not newcomer:
             hint = did_you_mean(customer, people.rows) if len(people.rows) < _MANY else ""
             raise NotFound(f'The plan has no customer "{customer}".{hint} Decide a plan that includes the customer first.')
         if (visit is None) != (now is None):
             raise InputError("live: give a visit and its moment (now) together, or neither.")
-        profile: pa.Table | dict[str, Any] = people.profile(customer)
+        profile: pa.Table | dict[str, Any] = (
+            people.profile(customer)
+            if customer in people.rows
+            else pa.Table.from_pylist([blank(customer, people.profiles.schema)], people.profiles.schema)
+        )
         if context:
             profile = {**profile.to_pylist()[0], **context}  # type: ignore[union-attr]
         with self._home.ledger.read() as conn:  # what she said since the plan counts

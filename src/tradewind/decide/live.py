@@ -116,18 +116,25 @@ class Live:
     Prices, reach and safety are the plan's until another plan takes its place. Items that start or end during the day are
     looked at again when the time of sending passes what was prepared. Safe to share between threads.
 
+    ``exact``: whether the request must be the plan's. A shop goes on after a plan: with ``exact=False`` the request may be of today - its
+    catalogue, models and customers - under the plan's prices; the meta of each decision then says from which (``decided_from``).
+
     Raises
     ------
     InputError
-        The plan was decided from another request.
+        The plan was decided from another request, and ``exact`` asks for that one.
     """
 
-    def __init__(self, request: Request, plan: Plan) -> None:
+    def __init__(self, request: Request, plan: Plan, *, exact: bool = True) -> None:
         request = replace(request, items=request.items.combine_chunks())
         seen = scene(request)
-        if plan.meta["inputs"] != fingerprint_of(request, seen):
-            raise InputError(f"Live: plan {plan.plan_id} was decided from another request. Give the request that decide got, unchanged.")
         self.meta = plan.meta
+        if plan.meta["inputs"] != (found := fingerprint_of(request, seen)):
+            if exact:
+                raise InputError(
+                    f"Live: plan {plan.plan_id} was decided from another request. Give the request that decide got, unchanged."
+                )
+            self.meta = {**plan.meta, "decided_from": found}
         # Each decision brings its own customer: nobody else's row stays in memory.
         self._request = replace(request, profiles=request.profiles.slice(0, 0), allowed=request.allowed.slice(0, 0), shortlist=None)
         self._schema = request.profiles.schema

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 
 from tradewind.collect.erase import erased
 from tradewind.engine.books_vault import erasures
+from tradewind.learn.profiles import STAGES
 
 if TYPE_CHECKING:
     from tradewind.decide.request import Request
@@ -79,6 +80,12 @@ class Remembered:
                 self._people = People.of(profiles, pa.table(columns, names=["customer", "channel"]), listed)
             self._mark = (mark[0], mark[1])
         return self._people
+
+
+def blank(customer: str, schema: pa.Schema) -> dict[str, Any]:
+    """The profile of somebody without a past: nothing is known, every count is zero."""
+    counts = {field.name: 0 for field in schema if not field.nullable and not pa.types.is_string(field.type)}
+    return {"customer": customer, "stage": STAGES[0], **counts}
 
 
 def _runs(names: pa.ChunkedArray) -> dict[str, tuple[int, int]]:

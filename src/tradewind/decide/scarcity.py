@@ -83,12 +83,14 @@ class Reach:
 
     @classmethod
     def read(cls, request: Request, logged: Mapping[str, list[float]]) -> Reach:
-        """From the meta of a plan."""
+        """From the meta of a plan; what is no longer for sale is left out."""
         found = cls.none(request)
         if logged:
             places = {f"item:{name}": number for number, name in enumerate(request.items["item"].to_pylist())}
             places |= {f"offer:{one.offer}": number for number, one in enumerate(request.offers)}
             for name, (profit, luck) in logged.items():
+                if name not in places:
+                    continue
                 kind = name.partition(":")[0]
                 found.profit[kind][places[name]], found.luck[kind][places[name]] = profit, luck
         return found

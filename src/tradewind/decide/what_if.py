@@ -122,7 +122,7 @@ class _Under(Door):
 
     def as_then(self, customer: str) -> Decision:
         """With the channels that the plan knew of: what she has withdrawn since does not belong to what would have been."""
-        return self.decide(customer, channels=self._channels.get(customer, []))
+        return self.decide(customer, channels=self._people.now().channels.get(customer, []))
 
 
 def _drawn(row: Mapping[str, Any]) -> tuple[str, float]:
