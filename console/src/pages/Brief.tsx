@@ -39,7 +39,7 @@ export function Brief({ spec }: { spec?: Spec }) {
         </Panel>
       )}
       {compiled && <Compiled brief={compiled} />}
-      <Form key={compiled ? compiled.toml : "form"} spec={compiled ? (compiled.campaign as Partial<Spec>) : spec} fixed={!!spec} />
+      <Form key={compiled ? compiled.toml : "form"} spec={compiled ? compiled.campaign : spec} fixed={!!spec} />
     </Page>
   );
 }

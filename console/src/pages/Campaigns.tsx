@@ -37,7 +37,7 @@ const COLOURS: Record<Version["state"], string> = { draft: "gray", planned: "blu
 
 function State({ state }: { state: Version["state"] }) {
   const { campaignStates } = useWords();
-  return <Badge color={COLOURS[state]}>{campaignStates[state]}</Badge>;
+  return <Badge color={COLOURS[state]} c={state === "paused" ? "var(--warn-ink)" : undefined}>{campaignStates[state]}</Badge>;
 }
 
 function useMayAct(): boolean {

@@ -35,7 +35,7 @@ export default function Earned() {
   );
 }
 
-const COLOURS: Record<string, string> = { earned: "sea", lost: "red", unsure: "yellow", no_holdout: "gray", nothing: "gray", broken: "red" };
+const COLOURS: Record<string, string> = { earned: "sea", lost: "red", unsure: "orange", no_holdout: "gray", nothing: "gray", broken: "red" };
 
 /** What one plan earned: the verdict, the figure on its line, what to do next, where the money went. */
 export function Verdict({ outcome, linked }: { outcome: Outcome; linked?: boolean }) {
@@ -49,7 +49,7 @@ export function Verdict({ outcome, linked }: { outcome: Outcome; linked?: boolea
     <Panel
       title={outcome.campaign ?? words.newest}
       note={words.window(say.day(outcome.as_of), say.day(outcome.until), outcome.final)}
-      aside={verdict && <Badge size="lg" color={COLOURS[verdict.code] ?? "gray"}>{named[verdict.code] ?? verdict.code}</Badge>}
+      aside={verdict && <Badge size="lg" color={COLOURS[verdict.code] ?? "gray"} c={verdict.code === "unsure" ? "var(--warn-ink)" : undefined}>{named[verdict.code] ?? verdict.code}</Badge>}
     >
       <Stack gap="lg">
         {outcome.problem && <Text>{outcome.problem}</Text>}

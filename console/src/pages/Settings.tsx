@@ -59,7 +59,7 @@ function People() {
               { head: words.since, cell: (row) => say.day(row.created_at) },
               { head: words.state, cell: (row) => <State on={!row.disabled_at} off={words.disabled} /> },
               {
-                head: "",
+                head: words.act,
                 cell: (row) =>
                   !row.disabled_at && (
                     <Button size="compact-xs" variant="subtle" color="red" onClick={() => setLeaving(row.name)}>
@@ -142,7 +142,7 @@ function Keys() {
                 { head: words.expires, cell: (row) => (row.expires_at ? say.day(row.expires_at) : "") },
                 { head: words.state, cell: (row) => <State on={!row.revoked_at} off={words.revoked} /> },
                 {
-                  head: "",
+                  head: words.act,
                   cell: (row) =>
                     !row.revoked_at && (
                       <Button size="compact-xs" variant="subtle" color="red" onClick={() => setLeaving(row)}>

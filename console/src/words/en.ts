@@ -522,6 +522,7 @@ export const en = {
     until: "Until",
   },
   settings: {
+    act: "Action",
     lead: "Who may log in, and which programs may ask the service.",
     people: "People",
     peopleNote: "A person logs in with a name and a password.",

@@ -518,6 +518,7 @@ export const zh: Words = {
     until: "有效期至",
   },
   settings: {
+    act: "操作",
     lead: "谁可以登录，哪些程序可以调用服务。",
     people: "人员",
     peopleNote: "人员使用用户名和密码登录。",
