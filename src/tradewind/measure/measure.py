@@ -21,13 +21,14 @@ from tradewind.measure.profit import Health, Sample, accounts, health, increment
 from tradewind.measure.report import Told, number
 from tradewind.measure.report import units as minor_units
 from tradewind.measure.verdict import further, sentence, verdict
-from tradewind.measure.words import offer_name, ruled_out
+from tradewind.measure.words import names, offer_name, reasons
 from tradewind.stats import sequential
 from tradewind.stats.experiment import cuped
 from tradewind.stats.means import quantile
 from tradewind.types import NOTHING, Estimate, Report, Section
 
 BROKEN_SPLIT = 0.001
+ANALYST = tuple(f"incremental profit per {name}" for name in ("customer, always valid", "customer, unadjusted", "assigned customer"))
 
 
 def measure(
@@ -70,11 +71,14 @@ def measure(
         longer_section(home, found, days=longer, as_of=as_of, currency=currency) if longer else None,
         _spent(home, plan, found, currency=currency),
         _given(plan),
+        _ruled_out(plan),
         *more,
+        _analyst(values),
     ]
     simulated = truth is not None or home.settings.simulated
     title = f"What plan {plan.meta['plan_id'][:8]} earned"
     meta: dict[str, Any] = {"plan_id": plan.meta["plan_id"], "currency": currency, "shop": home.settings.name, "as_of": as_of.isoformat()}
+    meta |= {"names": {"zh-CN": names(plan, "zh-CN")}, "window": [f"{each:%Y-%m-%d}" for each in (found.start, found.end)]}
     meta |= {"matured": checks.matured, "verdict": asdict(said), "next": [asdict(one) for one in todo]}
     table = outcomes(found, plan_id=str(plan.meta["plan_id"]))
     return Told(title, as_of, [s for s in sections if s is not None], simulated, meta, table)
@@ -117,7 +121,7 @@ def _earned(values: Sequence[Estimate], checks: Health, found: Sample, *, said: 
         )
     if total is not None:
         text.append('"Incremental" means: on top of what the same customers would have brought in without a message, read off the holdout.')
-    shown = list(values)
+    shown = [each for each in values if each.name not in ANALYST]
     if total is not None and truth is not None:
         inside = "inside" if total.covers(truth) else "outside"
         shown.insert(1, Estimate("true incremental profit (simulated)", truth, unit="minor", note=f"{inside} the interval"))
@@ -126,6 +130,16 @@ def _earned(values: Sequence[Estimate], checks: Health, found: Sample, *, said: 
         truths = {} if truth is None else {total.name: truth}
         picture = (plots.intervals([total], title="Incremental profit", unit=currency, truths=truths, scale=minor_units(currency)),)
     return Section("What we earned", tuple(text), tuple(shown), (), picture)
+
+
+def _analyst(values: Sequence[Estimate]) -> Section | None:
+    """The same effect in other forms, below what a marketer reads."""
+    shown = tuple(each for each in values if each.name in ANALYST)
+    text = (
+        "Always valid holds however often one looks, and is wider. Unadjusted leaves what was bought before in. Per assigned customer "
+        "spreads the same total over everybody who was not held out."
+    )
+    return Section("For the analyst", (text,), shown) if shown else None
 
 
 def _certainty(values: Sequence[Estimate], checks: Health, *, share: float) -> Section:
@@ -210,6 +224,8 @@ def _spent(home: Home, plan: Plan, found: Sample, *, currency: str) -> Section:
         values.append(Estimate("budget", float(budget), unit="minor"))
         used = (contact + discount) / float(budget) if budget else 0.0
         text = (f"Contact and discounts came to {number(contact + discount, 'minor', currency=currency)}, {used:.0%} of the budget.",)
+        if float(plan.meta.get("price", math.inf)) <= 1 and used < 1:  # money counts once, as nowhere scarce
+            text += ("The budget was no limit: nothing else promised more than it costs.",)
     rows = tuple({"channel": channel, "state": state, "messages": count} for channel, state, count in sorted(states))
     if found.model:
         values.insert(1, Estimate("language models", found.model, unit="minor"))
@@ -249,7 +265,11 @@ def _given(plan: Plan) -> Section:
     rows = tuple(
         {"offer": name, **{channel: found.get(channel, "") for channel in used}, "customers": found.total()} for name, found in ordered
     )
-    reasons = "; ".join(ruled_out(plan))
-    said = (f"Ruled out for at least one offer or channel, counted by customers: {reasons}.",) if reasons else ()
     picture = plots.bars({name: float(found.total()) for name, found in ordered}, title="Who got what", unit="customers")
-    return Section("Who got what", said, (), rows, (picture,) if rows else ())
+    return Section("Who got what", (), (), rows, (picture,) if rows else ())
+
+
+def _ruled_out(plan: Plan) -> Section | None:
+    rows = tuple({"why": why, "customers": count} for why, count in reasons(plan))
+    text = "Why something was ruled out for a customer: an offer, an item or a channel. Others may have been left, so most got something."
+    return Section("What was ruled out", (text,), (), rows) if rows else None

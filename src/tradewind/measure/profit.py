@@ -275,7 +275,11 @@ def _moved(rows: Units, *, level: float) -> Estimate | None:
     error = float(a.var(ddof=1) / a.size + b.var(ddof=1) / b.size)
     bound = fieller.ratio(value, uses, error, float(u.var(ddof=1)) / a.size, float(np.cov(a, u)[0, 1]) / a.size, level=level)
     low, high = (None, None) if bound is None else bound
-    note = "below 1: some offers went to orders that would have come anyway (cannibalisation)"
+    note = (
+        "some offers went to orders that would have come anyway (cannibalisation)"
+        if value < uses
+        else "orders without the offer count, too"
+    )
     return Estimate("extra orders for each offer used", value / uses, low, high, level, len(arm), "ratio", note)
 
 

@@ -101,7 +101,7 @@ def _cell(value: Any) -> str:
 
 def to_text(report: Report, *, locale: str = "en") -> str:
     """The report for a terminal; ``locale``: "en" or "zh-CN"."""
-    currency, say = str(report.meta.get("currency", "")), speaker(locale)
+    currency, say = str(report.meta.get("currency", "")), speaker(locale, report.meta.get("names"))
     title = say(report.title)
     lines = [title, "=" * _width(title)]
     if report.simulated:
@@ -132,7 +132,7 @@ def _aligned(rows: list[dict[str, Any]]) -> list[str]:
 
 def to_markdown(report: Report, *, locale: str = "en") -> str:
     """The report as Markdown; plots are left out; ``locale``: "en" or "zh-CN"."""
-    currency, say = str(report.meta.get("currency", "")), speaker(locale)
+    currency, say = str(report.meta.get("currency", "")), speaker(locale, report.meta.get("names"))
     lines = [f"# {say(report.title)}", ""]
     if report.simulated:
         lines += [f"> {say(SIMULATED)}", ""]
@@ -185,7 +185,7 @@ def to_html(report: Report, *, whole: bool = True, locale: str = "en") -> str:
 
     source = files("tradewind.measure").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    currency, say = str(report.meta.get("currency", "")), speaker(locale)
+    currency, say = str(report.meta.get("currency", "")), speaker(locale, report.meta.get("names"))
     sections = [
         {
             "title": say(section.title),

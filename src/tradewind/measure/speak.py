@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
+from tradewind.decide.eligibility import EXPLAIN
 from tradewind.errors import unknown
 
 LOCALES = ("en", "zh-CN")
@@ -23,11 +24,14 @@ _EVERYWHERE = frozenset({"interval"})  # of verdict.toml: part of its sentences,
 _END = re.compile(r"(?<=[.!?]) (?=[A-Z0-9\"(])")  # between two sentences
 
 
-def speaker(locale: str) -> Say:
-    """What says a text of a report in a language; raises NotFound for one without words."""
+def speaker(locale: str, names: Mapping[str, Mapping[str, str]] | None = None) -> Say:
+    """What says a text of a report in a language; raises NotFound for one without words.
+
+    ``names``: by language, what the report calls by English names of its own (``Report.meta["names"]``: offers).
+    """
     if locale not in LOCALES:
         raise unknown("language of reports", locale, LOCALES)
-    return (lambda text: text) if locale == "en" else _Speaker(locale).say
+    return (lambda text: text) if locale == "en" else _Speaker(locale, (names or {}).get(locale, {})).say
 
 
 def svg(picture: str, say: Say) -> str:
@@ -39,8 +43,9 @@ def svg(picture: str, say: Say) -> str:
 class _Speaker:
     """The templates of one language; longer ones are tried first, so that the most telling one wins."""
 
-    def __init__(self, locale: str) -> None:
-        self._exact, self._open = _templates(locale)
+    def __init__(self, locale: str, names: Mapping[str, str]) -> None:
+        exact, self._open = _templates(locale)
+        self._exact = {**exact, **names}
 
     def say(self, text: str) -> str:
         """The text in the other language; sentence by sentence where it is no template as a whole."""
@@ -64,7 +69,9 @@ class _Speaker:
 
 @cache
 def _templates(locale: str) -> tuple[Mapping[str, str], tuple[tuple[re.Pattern[str], str], ...]]:
-    pairs = dict([*_pairs(_read("verdict.toml")["en"], _read("verdict.toml")[locale]), *_read("speak.toml")[locale].items()])
+    verdicts, why = _read("measure", "verdict.toml"), _read("decide", "readers.toml")[locale]["why"]
+    pairs = {text: why[code] for code, text in EXPLAIN.items() if code in why}
+    pairs |= dict([*_pairs(verdicts["en"], verdicts[locale]), *_read("measure", "speak.toml")[locale].items()])
     loose = sorted((one for one in pairs if _SLOT.search(one)), key=lambda one: -len(_SLOT.sub("", one)))
     return {one: pairs[one] for one in pairs if not _SLOT.search(one)}, tuple((_pattern(one), pairs[one]) for one in loose)
 
@@ -91,5 +98,5 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile("".join(map(piece, parts)), re.DOTALL)
 
 
-def _read(name: str) -> Mapping[str, Any]:
-    return tomllib.loads(files("tradewind.measure").joinpath(name).read_text(encoding="utf-8"))
+def _read(room: str, name: str) -> Mapping[str, Any]:
+    return tomllib.loads(files(f"tradewind.{room}").joinpath(name).read_text(encoding="utf-8"))

@@ -23,12 +23,18 @@ def offer_name(plan: Plan, offer: str | None) -> str:
     return f"{title} ({offer})" if title else str(offer)
 
 
-def ruled_out(plan: Plan) -> list[str]:
+def names(plan: Plan, locale: str) -> dict[str, str]:
+    """The offers' English names and those of a language, for reports; offers without a title in it are left out."""
+    told = {name: (offer.get("title") or {}).get(locale) for name, offer in plan.meta.get("offers", {}).items()}
+    return {offer_name(plan, name): f"{title} ({name})" for name, title in told.items() if title}
+
+
+def reasons(plan: Plan) -> list[tuple[str, int]]:
     """Why actions were ruled out, most frequent first, each with the number of customers whom it touched."""
     why: Counter[str] = Counter()
     for text in plan.table["suppressed"].to_pylist():
         why.update(set(json.loads(text).values()) if text else ())
-    return [f"{EXPLAIN.get(code, code)} ({count:,})" for code, count in why.most_common() if code not in QUIET][:SHOWN]
+    return [(EXPLAIN.get(code, code), count) for code, count in why.most_common() if code not in QUIET][:SHOWN]
 
 
 def plan_text(plan: Plan) -> str:
@@ -50,8 +56,8 @@ def plan_text(plan: Plan) -> str:
         f"  expected: {cash('expected_value')} of margin for {cash('expected_cost')} of discounts and contacts",
         f"  budget {cash('budget')}, reserved {cash('reserved')}; price of the budget {found['price']:.3f}",
     ]
-    if not found["treated"] and (reasons := ruled_out(plan)):
-        lines.append(f"  nobody gets anything; ruled out, by customers: {'; '.join(reasons)}")
+    if not found["treated"] and (why := reasons(plan)):
+        lines.append(f"  nobody gets anything; ruled out, by customers: {'; '.join(f'{text} ({count:,})' for text, count in why)}")
     if found["overridden"]:
         lines.append(f"  {found['overridden']:,} decisions were changed to nothing, because the budget was used up")
     return "\n".join(lines)
