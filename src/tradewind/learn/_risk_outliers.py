@@ -15,7 +15,7 @@ from tradewind.errors import InputError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-TREES, SAMPLE, LEVELS = 200, 256, 1000  # LEVELS: quantiles that a score is told by
+TREES, SAMPLE, LEVELS = 100, 256, 1000  # LEVELS: quantiles that a score is told by
 LEAST = 50  # rows
 ROWS = 2_000  # at a time
 
