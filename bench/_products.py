@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,10 +14,10 @@ import numpy as np
 
 from tradewind.learn._product_words import lexicon
 from tradewind.learn._text_grams import HAN, words
-from tradewind.learn.product_duplicates import DIGIT
 
 FILLER = ("new", "hot sale", "best seller", "free shipping", "top quality")
 FILLER_HAN = ("新款", "热卖", "包邮", "正品")
+DIGIT = re.compile(r"[0-9]")
 TITLES = ("title", "product_name", "name", "Description")
 csv.field_size_limit(sys.maxsize)
 

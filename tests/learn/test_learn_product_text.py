@@ -155,13 +155,10 @@ def test_duplicates_variants_and_others() -> None:
     assert next(iter(found)) == ("a", "b")
 
 
-def test_a_slip_of_the_keys_is_no_other_product_but_a_known_name_is() -> None:
-    many = {f"x{n}": f"{maker} steel kettle model {n}{n}z" for n in range(4) for maker in ("Harbour", "Meadow")}
-    many |= {"one": "Harbour enamel teapot with lid", "slip": "Harbuor enamel teapot with lid", "other": "Meadow enamel teapot with lid"}
-    many |= {f"h{n}": f"Harbour thing {n}" for n in range(3)} | {f"m{n}": f"Meadow thing {n}" for n in range(3)}
-    kind = {(pair.one, pair.other): pair.kind for pair in near_duplicates(many, alike=0.5)}
-    assert kind["one", "slip"] == "duplicate"
-    assert kind["one", "other"] == "variant"
+def test_a_slip_of_the_keys_is_no_other_product_but_another_word_is() -> None:
+    three = {"one": "Harbour enamel teapot with lid", "slip": "Harbuor enamel teapot with lid", "other": "Meadow enamel teapot with lid"}
+    kind = {(pair.one, pair.other): pair.kind for pair in near_duplicates(three, alike=0.5)}
+    assert kind == {("one", "slip"): "duplicate", ("one", "other"): "variant", ("other", "slip"): "variant"}
 
 
 def test_chinese_titles_with_and_without_blanks_are_one() -> None:

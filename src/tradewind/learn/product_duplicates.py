@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,11 @@ from tradewind.learn._text_grams import HAN, Grams, normalise, words
 BANDS, ROWS = 40, 3  # a pair that shares half of its n-grams is compared with probability .995
 CROWD = 50  # titles of one bucket that are all compared with each other; beyond it each with so many neighbours
 ALIKE = 0.65  # cosine from which titles are nearly the same
-KNOWN = 3  # titles that must have a word before it counts as the name of something: a slip of the keys is no other product
+KNOWN = (
+    3  # titles that have a word that is no slip of the keys; a Chinese one below does not count: where it is cut depends on its neighbours
+)
+SLIP = 0.75  # similarity from which two words are one, mistyped (Ratcliff and Obershelp 1988)
 BLANK = re.compile(rf"(?<={HAN.pattern}) +| +(?={HAN.pattern})")  # Chinese titles are written with blanks and without
-DIGIT = re.compile(r"[0-9]")
 NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 SIZES = frozenset({"xxs", "xs", "s", "m", "l", "xl", "xxl", "2xl", "3xl", "4xl", "5xl"})
 
@@ -70,7 +73,7 @@ def near_duplicates(titles: Mapping[str, str], *, alike: float = ALIKE, seed: in
     common = Counter(word for text in texts for word in set(words(text)))
     traits = {at: told_apart(texts[at], common) for at in {*first[kept].tolist(), *second[kept].tolist()}}
     found = [
-        Pair(min(items[a], items[b]), max(items[a], items[b]), round(float(close[at]), 4), differing(traits[a], traits[b]))
+        Pair(min(items[a], items[b]), max(items[a], items[b]), round(float(close[at]), 4), differing(traits[a], traits[b], common))
         for at, a, b in zip(kept.tolist(), first[kept].tolist(), second[kept].tolist(), strict=True)
     ]
     return sorted(found, key=lambda pair: (bool(pair.differs), -pair.similarity, pair.one, pair.other))
@@ -127,22 +130,35 @@ def _compared(title: str) -> str:
 
 
 def told_apart(text: str, common: Mapping[str, int]) -> dict[str, frozenset[str]]:
-    """What of a normalised title makes it another product: attributes of the lexicon, sizes, numbers, and every word
-    that so many titles have (``common``) that it is the name of something.
+    """What of a normalised title may make it another product: attributes of the lexicon, sizes, numbers, and its words (in Chinese
+    those that several titles have, ``common``).
     """
     found: dict[str, set[str]] = {}
     for each in lexicon().find(text):
         found.setdefault(each.attribute, set()).add(each.value)
     told = words(text)
     found["number"] = set(NUMBER.findall(text))
-    found["word"] = {word for word in told if common[word] >= KNOWN and not DIGIT.search(word)}
+    found["word"] = {word for word in told if common[word] >= KNOWN or not HAN.search(word)}
     found["size"] = found.get("size", set()) | (SIZES & set(told))
     return {name: frozenset(values) for name, values in found.items() if values}
 
 
-def differing(one: Mapping[str, frozenset[str]], other: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
-    """Where both say something and each says what the other does not."""
-    return tuple(name for name in sorted(one) if name in other and one[name] - other[name] and other[name] - one[name])
+def differing(one: Mapping[str, frozenset[str]], other: Mapping[str, frozenset[str]], common: Mapping[str, int]) -> tuple[str, ...]:
+    """Where both say something and each says what the other does not; "word" only where nothing else tells them apart."""
+    found = [name for name in sorted(one.keys() & other.keys() - {"word"}) if one[name] - other[name] and other[name] - one[name]]
+    mine, theirs = (a.get("word", frozenset()) - b.get("word", frozenset()) for a, b in ((one, other), (other, one)))
+    if not found and _unmatched(mine, theirs, common) and _unmatched(theirs, mine, common):
+        found.append("word")
+    return tuple(found)
+
+
+def _unmatched(some: frozenset[str], others: frozenset[str], common: Mapping[str, int]) -> list[str]:
+    """Words that are not one of the others, mistyped. Of two words that several titles have neither is a slip."""
+
+    def slip(word: str, other: str) -> bool:
+        return min(common[word], common[other]) < KNOWN and SequenceMatcher(None, word, other).ratio() >= SLIP
+
+    return [word for word in some if not any(slip(word, other) for other in others)]
 
 
 def titles(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
