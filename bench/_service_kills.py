@@ -6,6 +6,7 @@ import random
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -98,7 +99,7 @@ def asked(service: Service, path: str, body: Any) -> tuple[int, Any]:
     """Status 0 for a connection that broke."""
     try:
         return service.ask("POST", path, body, timeout=30.0)
-    except OSError:
+    except (OSError, HTTPException):
         return 0, None
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,29 +30,42 @@ OFFERS = (
 )
 
 
-def make(folder: Path, *, items: int, customers: int, events: int, offers: int, recommend: str, seed: int) -> Shop:
-    """The shop in ``folder``, made where it is not there yet; the clock is the real one, its data end at NOW."""
+def make(folder: Path, *, items: int, customers: int, events: int, offers: int, recommend: str, seed: int, plan: bool = True) -> Shop:
+    """The shop in ``folder``; what is there already is not made again. Its data end at NOW, its clock is the real one."""
     shop = Shop.open(folder)
-    if (folder / "ready").exists():
-        return shop
-    from dataclasses import replace
+    made = folder / "made"
+    done = set(made.read_text().split()) if made.exists() else set()
 
-    shop.home.save_settings(replace(shop.home.settings, name="bench", currency="CNY", simulated=True))
+    def step(name: str, work: Callable[[], object]) -> None:
+        if name not in done:
+            work()
+            done.add(name)
+            made.write_text(" ".join(sorted(done)))
+
     rng = np.random.default_rng(seed)
-    shop.collect(catalogue(items, rng))
-    shop.collect(log(items, customers, events, rng))
-    names = [f"c{number:06d}" for number in range(customers)]
-    yes = {"customer": names, "channel": ["inapp"] * customers, "granted": [True] * customers}
-    yes |= {"at": [START] * customers, "source": ["bench"] * customers}
-    shop.collect(pa.table(yes, schema=schema.CONSENTS))
+    step("settings", lambda: shop.home.save_settings(replace(shop.home.settings, name="bench", currency="CNY", simulated=True)))
+    step("items", lambda: shop.collect(catalogue(items, rng)))
+    step("events", lambda: shop.collect(log(items, customers, events, rng)))
+    step(f"recommend-{recommend}", lambda: learn(shop, recommend))
+    if plan:
+        step("consents", lambda: shop.collect(consents(customers)))
+        step("offers", lambda: shop.collect(promises(offers)))
+        step("plan", lambda: shop.decide(channels=["inapp"], budget=f"{customers} CNY", as_of=NOW))
+    return shop
+
+
+def consents(customers: int) -> pa.Table:
+    """Everybody may be shown something on the shop's own pages."""
+    told: dict[str, list[Any]] = {"customer": [f"c{number:06d}" for number in range(customers)], "channel": ["inapp"] * customers}
+    told |= {"granted": [True] * customers, "at": [START] * customers, "source": ["bench"] * customers}
+    return pa.table(told, schema=schema.CONSENTS)
+
+
+def promises(offers: int) -> pa.Table:
+    """Offers of five kinds."""
     terms = [OFFERS[number % len(OFFERS)] for number in range(offers)]
     told = {"offer": [f"o{number:03d}" for number in range(offers)], "kind": [kind for kind, _ in terms]}
-    told |= {"terms": [json.dumps(each) for _, each in terms]}
-    shop.collect(schema.conform(pa.table(told), schema.OFFERS))
-    learn(shop, recommend)
-    shop.decide(channels=["inapp"], budget=f"{customers} CNY", as_of=NOW)
-    (folder / "ready").touch()
-    return shop
+    return schema.conform(pa.table(told | {"terms": [json.dumps(each) for _, each in terms]}), schema.OFFERS)
 
 
 def learn(shop: Shop, name: str) -> None:

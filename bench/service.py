@@ -75,6 +75,7 @@ def main() -> None:
             offers=arguments.offers,
             recommend=arguments.recommend,
             seed=arguments.seed,
+            plan=bool(arguments.kills or arguments.soak or "decide" in arguments.only),
         )
         shop.close()
         bench.figure("recommender", arguments.recommend)

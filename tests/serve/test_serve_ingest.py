@@ -29,7 +29,7 @@ GOOD = {"id": "e1", "at": "2026-02-28T09:00:00Z", "kind": "view", "customer": "a
 
 def waiting(home: Home) -> dict[str, Any]:
     with home.ledger.read() as conn:
-        return {one.id: json.loads(one.row) for one in conn.execute(select(inbox.c.id, inbox.c.row.label("row")))}
+        return {one.id: json.loads(one.told) for one in conn.execute(select(inbox.c.id, inbox.c.row.label("told")))}
 
 
 ROWS: list[dict[str, Any]] = [

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from itertools import count
 from pathlib import Path
 from threading import Event, Thread
@@ -46,10 +47,12 @@ class Started:
         self.key = key
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen([sys.executable, "-c", HOST, str(folder), str(self.port)], env=environment)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 150
         for path in ("/v1/recommend", "/v1/decide"):
             while self.ask(path, {"customer": PEOPLE[0]})[0] != 200:
-                assert time.monotonic() < until
+                if time.monotonic() > until:
+                    self.process.kill()
+                    raise AssertionError(f"{path} did not answer")
                 time.sleep(0.05)
 
     def ask(self, path: str, body: Any) -> tuple[int, Any]:
@@ -60,7 +63,7 @@ class Started:
                 return found.status, json.loads(found.read())
         except urllib.error.HTTPError as error:
             return error.code, None
-        except OSError:
+        except (OSError, HTTPException):
             return 0, None
 
 
@@ -76,7 +79,7 @@ class Pressed:
     def events(self, service: Started, turn: int) -> None:
         for number in count():
             names = [f"kill{turn}-{number}-{place}" for place in range(5)]
-            rows = [{"id": name, "at": "2026-02-28T23:00:00Z", "kind": "view", "customer": "c01"} for name in names]
+            rows = [{"id": name, "at": "2026-03-01T00:01:00Z", "kind": "view", "customer": "c01"} for name in names]
             if self.killed.is_set():
                 return
             if service.ask("/v1/events", rows)[0] == 200:

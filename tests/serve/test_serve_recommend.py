@@ -13,6 +13,7 @@ from sqlalchemy import update
 from tradewind import schema
 from tradewind.engine.ledger import models
 from tradewind.serve import engines
+from tradewind.serve.recent import Recent
 from tradewind.types import Event
 
 STEP = {"at": "2026-02-28T23:00:00Z", "kind": "view"}
@@ -124,7 +125,7 @@ def test_old_histories_are_read_again_and_erased_ones_at_once(tmp_path: Path) ->
 def test_what_waited_in_the_inbox_before_the_start_is_known(tmp_path: Path) -> None:
     with asked(tmp_path / "first") as shop:
         shop.shop.home.log.append([Event("early", NOW, "view", "test", customer="early", item="i10")], now=NOW)
-        recent = engines.Recent()
+        recent = Recent()
         again = engines.Engines(shop.shop.home, recent, now=shop.clock)
         assert [one.item for one in recent.of("early", None)] == ["i10"]
         again.close()

@@ -57,7 +57,7 @@ class Recommending:
         row = -1 if customer is None else self.rows.get(customer, -1)
         fresh: list[Any] = [one for one in seen if one.number > self.upto or one.id in self.waiting]
         fresh += told
-        history = self.histories.rows(np.array([row]))
+        history = _of(self.histories, row)
         if fresh:
             history = _joined(history, self.server.history(fresh))
         return self.server.serve(history, k=k, request=request, exclude_seen=False if again else NEVER_SHOWN)
@@ -195,7 +195,7 @@ class Engines:
                 "tradewind decide."
             )
         plan: Plan = Plan.load(self._home, plan_id)
-        self._deciding = loaded = Deciding(plan_id, door(self._loading, plan, visits=None, now=self._now()))
+        self._deciding = loaded = Deciding(plan_id, door(self._loading, plan, visits=None, now=self._now(), exact=False))
         return loaded
 
 
@@ -224,6 +224,14 @@ def _filters(home: Home, names: np.ndarray) -> Filters:
     stock |= {row["item"]: 0 for row in rows if not row["price"]}
     sold = {row["item"]: (row["available_from"], row["available_until"]) for row in rows if row["available_from"] or row["available_until"]}
     return Filters(names, stock=stock, sold=sold, brand={row["item"]: row["brand"] for row in rows if row["brand"]})
+
+
+def _of(log: Sequences, row: int) -> Sequences:
+    """The history of one row, empty for -1: ``log.rows`` without looking at anybody else."""
+    start, end = (0, 0) if row < 0 else (int(log.offsets[row]), int(log.offsets[row + 1]))
+    arrays: dict[str, Any] = {name: getattr(log, name)[start:end] for name in EVENT_ARRAYS}
+    names = log.customers[row : row + 1] if row >= 0 else np.array([""], dtype=object)
+    return replace(log, customers=names, offsets=np.array([0, end - start]), **arrays)
 
 
 def _joined(past: Sequences, fresh: Sequences) -> Sequences:

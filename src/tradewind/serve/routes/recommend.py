@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 import orjson
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from sqlalchemy import text
 from starlette.responses import Response
 
-from tradewind.collect.consent_acts import impersonal
+from tradewind.collect.consent_acts import USES
 from tradewind.learn.serving import Request
 from tradewind.serve.access import Caller
 from tradewind.serve.auth import needs
@@ -23,6 +24,7 @@ router = APIRouter(tags=["recommend"], responses=described(401, 403, 409, 429))
 May = Annotated[Caller, needs("recommend")]
 Who = Annotated[str | None, Field(max_length=255)]
 MOST = 500
+_SAID = text("SELECT channel, granted FROM consents WHERE customer = :customer ORDER BY at")
 
 
 class Now(BaseModel):
@@ -116,8 +118,10 @@ async def _answer(held: Serving, told: AskItems) -> Response:
 
 
 def _off(held: Serving, customer: str) -> bool:
+    """As ``consent_acts.personal``, in a statement that is not made anew for every request."""
     with held.shop.home.ledger.read() as conn:
-        return bool(impersonal(conn, among=[customer]))
+        said = {channel: bool(granted) for channel, granted in conn.execute(_SAID, {"customer": customer})}
+    return not all(said.get(use, True) for use in USES)
 
 
 def _events(told: AskItems, now: datetime) -> list[Event]:
