@@ -37,8 +37,6 @@ _DAY = 86_400_000_000  # microseconds
 Floats = NDArray[np.float64]
 
 NAME = "risk"  # in the registry
-SCORE = "risk_score"  # the field of rules
-REVIEW, STOP = 60.0, 85.0  # of the score without labels
 HALF = 45.0  # points that make a score of 50; so that more points always make a higher score
 RARE_POINTS, RARE_FROM = 40.0, 0.9  # for the rarest tenth of rows, rising to the rarest
 LEAST_FRAUD = 20  # in the earlier part and 5 in the later one
