@@ -72,7 +72,7 @@ def played(folder: Path) -> tuple[Shop, World]:
 def answered(shop: Shop, world: World, plan_id: str) -> None:
     """Let the simulated customers answer a plan's messages, and collect what they did: two weeks pass."""
     plan = shop.plan(plan_id)
-    start = shop.now()
+    start = next(one.as_of for one in shop.plans.all() if one.plan_id == plan_id)
     answers = world.respond(contacts_of(shop, plan), start=start, days=WINDOW_DAYS, seed=9)
     clock = shop.now
     assert isinstance(clock, Clock)

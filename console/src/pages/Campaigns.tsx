@@ -220,10 +220,10 @@ function Steps({ now }: { now: Now }) {
 }
 
 function Shown({ summary }: { summary: Summary }) {
-  const { campaigns: words, channels, offerKinds } = useWords();
+  const { campaigns: words, channels, offerKinds, reasons } = useWords();
   const say = useFormats();
   const money = (value: number) => say.money(value, summary.currency);
-  const bars = (counts: Record<string, number>, names: Record<string, string>) => Object.entries(counts).map(([code, value]) => ({ name: named(names, code), value }));
+  const bars = (counts: Record<string, number>, names: Record<string, string>) => Object.entries(counts).map(([code, value]) => ({ name: named(names, code), value })).toSorted((a, b) => b.value - a.value);
   return (
     <Panel title={words.shown} note={words.shownNote(say.time(summary.as_of))}>
       <Stack gap="lg">
@@ -251,9 +251,9 @@ function Shown({ summary }: { summary: Summary }) {
           <div>
             <Text size="sm" fw={600}>{words.leftOut}</Text>
             <List size="sm">
-              {Object.entries(summary.left_out).map(([reason, count]) => (
+              {Object.entries(summary.left_out).toSorted(([, a], [, b]) => b - a).map(([reason, count]) => (
                 <List.Item key={reason}>
-                  {say.number(count)} × {reason}
+                  {say.number(count)} × {named(reasons, reason)}
                 </List.Item>
               ))}
             </List>

@@ -68,7 +68,7 @@ function All() {
               columns={[
                 { head: words.table, cell: (row) => row.name },
                 { head: words.rows, number: true, cell: (row) => say.number(row.rows) },
-                { head: words.size, number: true, cell: (row) => `${say.number(row.bytes / 1e6, 1)} MB` },
+                { head: words.size, number: true, cell: (row) => row.bytes < 1e6 ? `${say.number(row.bytes / 1e3)} kB` : `${say.number(row.bytes / 1e6, 1)} MB` },
                 { head: words.newest, cell: (row) => say.time(row.committed_at) },
               ]}
             />
@@ -85,6 +85,7 @@ function All() {
 
 function Found({ warned, failed }: { warned: number | null; failed: number | null }) {
   const { data: words } = useWords();
+  if (warned === null || failed === null) return <>–</>;
   if (failed) return <Badge color="red">{words.failed(failed)}</Badge>;
   if (warned) return <Badge color="orange" c="var(--warn-ink)">{words.warned(warned)}</Badge>;
   return <Badge>{words.clean}</Badge>;

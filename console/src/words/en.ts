@@ -26,6 +26,16 @@ export const en = {
     email: "E-mail", sms: "Text message", push: "Push", inapp: "In the app", ads: "Ads", personalisation: "Personalisation", analytics: "Analytics",
   },
   offerKinds: { product: "Product", recommend: "Product", coupon: "Coupon", nothing: "Nothing", ad: "Ad" },
+  reasons: {
+    holdout: "held out, to measure against", not_chosen: "nothing promised more than it costs, or the draw chose nothing", no_consent: "no consent for this channel",
+    blocked: "blocked, or of high risk", cooling: "the account is too new", ring_cap: "accounts that belong together had their share",
+    expression: "does not meet the offer's condition", stacking: "holds an offer that must not be combined", offer_stock: "all pieces of the offer are given away",
+    no_channel: "reached on no channel of the offer", no_item: "no item of the offer fits", stock: "out of stock", stock_ends: "sold out by the time of sending",
+    unavailable: "not sold at the time of sending", no_price: "the item has no price", no_cost: "the item has no cost", margin_floor: "the margin would fall below the floor",
+    messages_cap: "had the most messages allowed", messages_gap: "the last message is too recent", rank: "other actions promise more", budget: "costs more than the budget",
+    budget_reach: "the budget is too small to consider everybody", stock_reach: "too few pieces are left", cap_reach: "a limit is too small to consider everybody",
+    budget_full: "the budget was used up", stock_full: "the pieces were used up", limit_full: "a limit was used up",
+  },
   variants: { treat: "treated", holdout: "held out" },
   states: {
     planned: "planned", ready: "ready", withheld: "withheld", sending: "being sent", accepted: "handed off", delivered: "delivered",

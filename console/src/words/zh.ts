@@ -25,6 +25,16 @@ export const zh: Words = {
   note: "说明",
   channels: { email: "邮件", sms: "短信", push: "推送", inapp: "应用内", ads: "广告", personalisation: "个性化", analytics: "分析" },
   offerKinds: { product: "商品", recommend: "商品", coupon: "优惠券", nothing: "不触达", ad: "广告" },
+  reasons: {
+    holdout: "对照组，用于对比", not_chosen: "没有动作值回成本，或抽取结果为不触达", no_consent: "该渠道未获授权",
+    blocked: "已拦截或高风险", cooling: "账号过新", ring_cap: "关联账号已达上限",
+    expression: "不符合优惠条件", stacking: "持有不可叠加的优惠", offer_stock: "优惠已发完",
+    no_channel: "没有可触达的渠道", no_item: "没有合适的商品", stock: "缺货", stock_ends: "发送时预计售罄",
+    unavailable: "发送时已下架", no_price: "商品没有价格", no_cost: "商品没有成本", margin_floor: "毛利将低于底线",
+    messages_cap: "消息数已达上限", messages_gap: "距上一条消息太近", rank: "其他动作更好", budget: "超出预算",
+    budget_reach: "预算不足以覆盖所有人", stock_reach: "剩余件数太少", cap_reach: "上限太小，无法覆盖所有人",
+    budget_full: "预算已用完", stock_full: "件数已用完", limit_full: "上限已用完",
+  },
   variants: { treat: "触达组", holdout: "对照组" },
   states: {
     planned: "已计划", ready: "待发送", withheld: "已拦下", sending: "发送中", accepted: "已交付渠道", delivered: "已送达",
