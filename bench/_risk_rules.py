@@ -135,14 +135,15 @@ def latency(bench: Harness) -> None:
             wall.append(one["wall"])
             cpu.append(one["cpu"])
             with clock() as one, home.ledger.write() as conn:
-                conn.exec_driver_sql("UPDATE meta SET value = value")
+                books.label(conn, [(f"o{number}", True, begun)], source="file")
             bare.append(one["wall"])
     bench.figure("verdicts written", count)
     bench.figure("share of verdicts that block", told.count("block") / count)
     bench.figure("verdict CPU milliseconds", 1e3 * float(np.mean(cpu)))
     bench.figure("verdict p50 milliseconds", 1e3 * float(np.quantile(wall, 0.5)))
     bench.figure("verdict p99 milliseconds", 1e3 * float(np.quantile(wall, 0.99)), target=("<=", 20.0))
-    bench.figure("p99 of a bare commit beside it", 1e3 * float(np.quantile(bare, 0.99)))
+    bench.figure("commit of one row beside it, p50 milliseconds", 1e3 * float(np.quantile(bare, 0.5)))
+    bench.figure("commit of one row beside it, p99 milliseconds", 1e3 * float(np.quantile(bare, 0.99)))
 
 
 def planted(bench: Harness) -> None:
