@@ -8,6 +8,7 @@ from importlib.resources import files
 
 import pytest
 
+from tradewind.decide.eligibility import EXPLAIN
 from tradewind.errors import NotFound
 from tradewind.measure.speak import LOCALES, speaker, svg
 
@@ -52,3 +53,10 @@ def test_what_has_no_template_stays_as_it_is() -> None:
 def test_labels_of_a_plot_are_said_and_its_lines_are_left() -> None:
     picture = '<svg aria-label="Who got what"><path d="M 1 to 2"/><text x="1">days since the plan</text></svg>'
     assert svg(picture, SAY) == '<svg aria-label="谁得到了什么"><path d="M 1 to 2"/><text x="1">计划开始后的天数</text></svg>'
+
+
+def test_offers_have_their_own_names_and_every_reason_of_a_plan_is_known() -> None:
+    say = speaker("zh-CN", {"zh-CN": {"20% off (coupon-20)": "八折券 (coupon-20)"}})
+    assert say("20% off (coupon-20)") == "八折券 (coupon-20)"
+    assert SAY("20% off (coupon-20)") == "20% off (coupon-20)"
+    assert [code for code, text in EXPLAIN.items() if SAY(text) == text] == []
