@@ -240,7 +240,8 @@ def _today(home: Home, plan: Plan, *, now: datetime) -> Request:
     from tradewind.decide import versions
 
     settings = versions.find(home, _version(plan)).settings
-    cut = max(asked.cut(home, None, now=now), utc(plan.meta["as_of"]))  # its models may know what was until the plan
+    # Its models may know what was until the plan; clocks of visitors may run ahead of ours.
+    cut = max(min(asked.cut(home, None, now=now), now), utc(plan.meta["as_of"]))
     made = request(home, **settings, as_of=cut, now=now, progress=lambda _share, _what: None)
     return replace(made, salt=f"{home.settings.salt}/{utc(plan.meta['as_of']).isoformat()}")
 
