@@ -209,7 +209,7 @@ def _value(name: str, kind: str, text: str) -> float | str | bool:
 def score(
     shop: ShopUrl = ".",
     delay: Annotated[int, typer.Option("--delay", help="Days until an order of which nothing bad is known counts as good.")] = 30,
-    go_on: Annotated[bool, typer.Option("--go-on", help="Add to what was learned before: faster on a long log, less exact.")] = False,
+    go_on: Annotated[bool, typer.Option("--go-on", help="Add to what was learned before, instead of learning anew.")] = False,
     most: Annotated[int, typer.Option("--most", help="How many of the riskiest to list.", min=0)] = 20,
     locale: Locale = "en",
     as_of: AsOf = None,

@@ -158,8 +158,8 @@ class RiskDesk:
     def score(self, *, delay_days: int = DELAY_DAYS, go_on: bool = False, most: int = 20, as_of: datetime | str | None = None) -> Learned:
         """Learn the risk score from all before ``as_of``, publish it, and list the riskiest orders and claims whose truth is not known.
 
-        From the labels (:meth:`labels`) where there are enough, else from what is unusual. ``go_on`` adds to what was learned before, which
-        is faster on a long log and less exact. Raises InputError where there is too little, StateError where nothing can be gone on from.
+        From the labels (:meth:`labels`) where there are enough, else from what is unusual. ``go_on`` adds to what was learned before.
+        Raises InputError where there is too little, StateError where nothing can be gone on from.
         """
         from tradewind.learn._risk_learn import learn
 
