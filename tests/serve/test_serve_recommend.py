@@ -120,6 +120,11 @@ def test_old_histories_are_read_again_and_erased_ones_at_once(tmp_path: Path) ->
         shop.shop.privacy.erase("new")
         assert shop.hot.engines.refresh() == ["recommend"]
         assert shop.items("new") == []
+        shop.post("/v1/events", STEP | {"customer": "newer", "item": "i10"})  # in no file yet
+        assert shop.items("newer") != []
+        shop.shop.privacy.erase("newer")
+        assert shop.hot.engines.refresh() == ["recommend"]
+        assert shop.items("newer") == []
 
 
 def test_what_waited_in_the_inbox_before_the_start_is_known(tmp_path: Path) -> None:

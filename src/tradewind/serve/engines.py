@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from tradewind.collect.studied import studied
+from tradewind.engine.books_vault import erasures
 from tradewind.engine.ledger import manifest, plans
 from tradewind.errors import StateError
 from tradewind.learn._signal import recode
@@ -50,6 +51,7 @@ class Recommending:
     waiting: frozenset[str]  # ... but those of these ids
     files: frozenset[str]
     items: frozenset[str]
+    erased: tuple[int | None, int]
     at: datetime
 
     def answer(self, customer: str | None, seen: Sequence[Seen], told: Sequence[Event], *, k: int, request: Request, again: bool) -> Answer:
@@ -155,14 +157,14 @@ class Engines:
         if active(self._home, "recommend").version != one.version.version:
             return True
         files, items = _files(self._home, "events"), _files(self._home, "items")
-        if items != one.items or one.files - files:  # a catalogue, or a file of events that is gone: somebody was erased
+        if items != one.items or one.files - files or one.erased != _erased(self._home):  # a catalogue; somebody was erased
             return True
         return files != one.files and self._now() - one.at >= HISTORIES_EVERY
 
     def _load_recommending(self, old: Recommending | None = None) -> Recommending:
         if self._recommending is not None and self._recommending is not old:
             return self._recommending  # somebody else was first
-        at, upto = self._now(), self.recent.number
+        at, upto, gone = self._now(), self.recent.number, _erased(self._home)
         waiting = frozenset(self._home.log.waiting_ids()["id"].to_pylist())
         version, files, items = active(self._home, "recommend"), _files(self._home, "events"), _files(self._home, "items")
         model = load(version.path)
@@ -178,7 +180,7 @@ class Engines:
             category=recode(log.category, log.categories, shelf),
         )
         rows = {name: row for row, name in enumerate(log.customers.tolist())}
-        self._recommending = loaded = Recommending(version, server, log, rows, upto, waiting, files, items, at)
+        self._recommending = loaded = Recommending(version, server, log, rows, upto, waiting, files, items, gone, at)
         self.recent.only(waiting, upto)
         return loaded
 
@@ -213,6 +215,13 @@ def _newest(home: Home) -> str | None:
 def _files(home: Home, name: str) -> frozenset[str]:
     with home.ledger.read() as conn:
         return frozenset(conn.execute(select(manifest.c.path).where(manifest.c.name == name)).scalars())
+
+
+def _erased(home: Home) -> tuple[int | None, int]:
+    """What changes when somebody is erased."""
+    with home.ledger.read() as conn:
+        row = conn.execute(select(func.max(erasures.c.finished_at), func.count()).select_from(erasures)).one()
+    return row[0], int(row[1])
 
 
 def _filters(home: Home, names: np.ndarray) -> Filters:
