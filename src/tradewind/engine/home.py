@@ -27,7 +27,7 @@ _ALLOWED = (
 )
 _OURS = {
     "tradewind.toml", "ledger.db", "ledger.db-journal", "ledger.db-wal", "ledger.db-shm", "data", "models", "plans", "outbox", "reports",
-    "keys", "packs", "markets.toml", "channels.toml",
+    "keys", "packs", "markets.toml", "channels.toml", "fairness.toml", "risk.toml",
 }  # fmt: skip
 
 
