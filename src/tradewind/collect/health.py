@@ -94,6 +94,6 @@ class Data:
 def _load(row: Any) -> Load:
     told = json.loads(row.report) if row.report else {}
     report = CollectReport.from_json(told["report"]) if "report" in told else None
-    counts = (told.get("rows"), told.get("stored")) if report is None else (report.rows_in, report.rows_stored)
+    rows, stored = (told.get("rows"), told.get("stored")) if report is None else (report.rows_in, report.rows_stored)
     finished = None if row.finished_at is None else from_micros(row.finished_at)
-    return Load(row.load_id, row.source, row.state, from_micros(row.started_at), finished, *counts, report)
+    return Load(row.load_id, row.source, row.state, from_micros(row.started_at), finished, rows, stored, report)
