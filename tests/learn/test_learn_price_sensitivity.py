@@ -12,6 +12,7 @@ from profile_kit import AS_OF, event, fill, random_events
 
 from tradewind.engine.home import Home
 from tradewind.errors import InputError, NotFitted
+from tradewind.learn import customers
 from tradewind.learn.customers import tags
 from tradewind.learn.price_sensitivity import CUTS, Exposure, PriceSensitivity, exposure, gamma, shape_of
 
@@ -129,6 +130,9 @@ def test_tags_state_a_level_with_its_confidence(tmp_path: Path) -> None:
     with Home.open(tmp_path / "shop") as home:
         fill(home, rows, more={"offers": [{"offer": "cut", "kind": "coupon", "terms": "{}"}]})
         stated = [row for row in tags(home, as_of=AS_OF).to_pylist() if row["tag"] == "price_sensitivity"]
+        one = customers.stated(home, customers.customers(home, as_of=AS_OF).slice(4, 1), as_of=AS_OF)
+    assert set(one["customer"].to_pylist()) == {"p04"}, "what is said of one customer says nothing of others"
+    assert [row for row in one.to_pylist() if row["tag"] == "price_sensitivity"] == [row for row in stated if row["customer"] == "p04"]
     level = {row["customer"]: row["value"] for row in stated}
     assert {level[f"p{n:02d}"] for n in range(0, 40, 4)} == {"high"}
     assert {level[f"p{n:02d}"] for n in range(1, 40, 4)} == {"low"}

@@ -119,7 +119,7 @@ def stated(home: Home, table: pa.Table, *, as_of: datetime) -> pa.Table:
         _tag(table, "price_band", table["price_band"].cast(pa.string()), seen, "events", as_of),
         _tag(table, "best_hour", table["best_hour"].cast(pa.string()), _floats(table, "hour_confidence"), "events", as_of),
     ]
-    parts += _price_sensitivity(home, as_of=as_of)
+    parts += _price_sensitivity(home, table["customer"], as_of=as_of)
     if model:
         churn = _floats(table, "churn")
         rounded = pc.round(table["expected_value"]).cast(pa.int64()).cast(pa.string())
@@ -128,8 +128,11 @@ def stated(home: Home, table: pa.Table, *, as_of: datetime) -> pa.Table:
     return pa.concat_tables(parts).sort_by([("customer", "ascending"), ("tag", "ascending")])
 
 
-def _price_sensitivity(home: Home, *, as_of: datetime) -> list[pa.Table]:
-    """How readily each customer takes discounts, with the chance that this level is right; nothing where too few were taken."""
+def _price_sensitivity(home: Home, wanted: pa.ChunkedArray, *, as_of: datetime) -> list[pa.Table]:
+    """How readily each ``wanted`` customer takes discounts, with the chance that this level is right; nothing where too few were taken.
+
+    Everybody is read all the same: what a customer is shrunk towards is the shop.
+    """
     found = exposure(home.tables, as_of=as_of)
     try:
         judged = PriceSensitivity().fit(found).predict(found)
@@ -137,7 +140,8 @@ def _price_sensitivity(home: Home, *, as_of: datetime) -> list[pa.Table]:
         return []
     levels = pa.array(np.array(price_sensitivity.LEVELS, dtype=object)[judged.level], pa.string())
     names = pa.table({"customer": pa.array(judged.names, pa.string())})
-    return [_tag(names, "price_sensitivity", levels, judged.confidence, "events", as_of)]
+    tag = _tag(names, "price_sensitivity", levels, judged.confidence, "events", as_of)
+    return [tag.filter(pc.is_in(tag["customer"], value_set=wanted.combine_chunks()))]
 
 
 def _floats(table: pa.Table, name: str) -> NDArray[np.float64]:
