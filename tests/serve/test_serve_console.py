@@ -145,7 +145,7 @@ def test_a_campaign_from_the_brief_to_what_it_earned_and_one_customer_to_the_era
     page.get_by_role("heading", name="spring").wait_for()
     page.get_by_text("Incremental profit").first.wait_for()
     page.get_by_role("link", name="See the plan").click()
-    erase(ada, shop)
+    erase(ada)
     assert not ada.complaints
 
 
@@ -156,6 +156,7 @@ def write_brief(ada: Visitor, shop: Shop) -> None:
     page.get_by_label("Name").fill("spring")
     page.get_by_label("Goal").fill("Bring those back who went quiet")
     page.get_by_label("Audience").fill("frequency > ")
+    page.get_by_role("slider").press("End")  # half of the audience is held out: so small a shop tells nothing otherwise
     page.get_by_label("From").fill(str(today))
     page.get_by_label("Until").fill(str(today + timedelta(days=30)))
     page.get_by_role("button", name="Keep the brief").click()
@@ -194,7 +195,7 @@ def send(ada: Visitor, shop: Shop, plan_id: str) -> None:
     page.get_by_text("handed off").first.wait_for()
 
 
-def erase(ada: Visitor, shop: Shop) -> None:
+def erase(ada: Visitor) -> None:
     page = ada.page
     page.locator("td a").first.click()
     page.get_by_text("Why this customer got this").wait_for()
@@ -207,4 +208,6 @@ def erase(ada: Visitor, shop: Shop) -> None:
     dialog.get_by_label("Repeat the customer's id").fill(who)
     dialog.get_by_role("button", name="Erase").click()
     page.get_by_role("heading", name="Why").wait_for()
-    assert who not in shop.people.table()[1]["customer"].to_pylist()
+    page.get_by_label("Find a customer").fill(who)
+    page.get_by_role("button", name="Find").click()
+    page.get_by_text("No such customer").wait_for()
