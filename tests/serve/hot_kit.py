@@ -43,9 +43,15 @@ class Clock:
 
 
 @cache
+def _kept() -> tempfile.TemporaryDirectory[str]:
+    """Removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="tw-hot-")
+
+
+@cache
 def made() -> Path:
     """The folder of the shop; made once in a process."""
-    folder = Path(tempfile.mkdtemp(prefix="tw-hot-")) / "shop"
+    folder = Path(_kept().name) / "shop"
     with Shop.open(folder, now=Clock()) as shop:
         shop.home.save_settings(replace(shop.home.settings, name="tiny", currency="CNY"))
         told = {
