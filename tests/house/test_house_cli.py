@@ -23,7 +23,7 @@ SURFACE = {
     "jobs": set(),  # a group: submit, list, show, cancel
     "schedule": set(),  # a group: set, list, remove
     "openapi": {"--out"},
-    "work": {"--shop", "--once", "--grace"},
+    "work": {"--shop", "--once", "--grace", "--beside"},
     "audit": {"--shop", "--verify", "--expect", "--prices", "--subject", "--action", "--limit", "--as-of", "--json"},
     "serve": {"--public", "--shop", "--base", "--host", "--port", "--keep-ip", "--create", "--worker"},
     "collect": {"--shop", "--mapping", "--json"},

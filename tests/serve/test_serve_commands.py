@@ -109,8 +109,6 @@ def test_prices_are_compared_from_the_command_line(folder: str) -> None:
 def test_serve_says_what_it_needs(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import uvicorn
 
-    with pytest.raises(InputError, match="--public"):
-        run(folder, "serve")
     with pytest.raises(InputError, match="Where are the public pages"):
         run(folder, "serve", "--public")
     asked: list[Any] = []
@@ -118,3 +116,5 @@ def test_serve_says_what_it_needs(folder: str, monkeypatch: pytest.MonkeyPatch) 
     run(folder, "serve", "--public", "--base", BASE, "--port", "9000")
     assert asked[0][1]["port"] == 9000
     assert asked[0][1]["access_log"] is False
+    run(folder, "serve", "--no-worker")
+    assert asked[1][0].title == "Tradewind"

@@ -268,6 +268,12 @@ def test_the_command_works_until_it_is_told_to_stop(shop: Shop) -> None:
     finally:
         working.kill()
         working.communicate()
+    orphan = (
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-m', 'tradewind', 'work', '--beside', '1', '--shop', {root!r}]).wait()"
+    )
+    assert subprocess.run([sys.executable, "-c", orphan], check=False, timeout=60).returncode == 0, (
+        "its parent is not the one it was told of"
+    )
     wrong = command("schedule", "set", "nightly", "learn", "--cron", "never")
     assert wrong.returncode == 2
     assert "no cron line" in wrong.stderr

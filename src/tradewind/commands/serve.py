@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def working(shop: str, *, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    child = subprocess.Popen([sys.executable, "-m", "tradewind", "work", "--shop", shop])  # noqa: S603  no shell, our own command
+    child = subprocess.Popen([sys.executable, "-m", "tradewind", "work", "--beside", str(os.getpid()), "--shop", shop])  # noqa: S603  no shell, our own command
     try:
         yield
     finally:

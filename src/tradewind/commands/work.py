@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from dataclasses import asdict
@@ -29,6 +30,7 @@ def work(
     shop: ShopUrl = ".",
     once: Annotated[bool, typer.Option("--once", help="Do what is due now, then end.")] = False,
     grace: Annotated[float, typer.Option("--grace", min=0, help="Seconds that a job has left when the worker is told to stop.")] = 30.0,
+    beside: Annotated[int | None, typer.Option("--beside", help="End with this parent process, however it ends.", metavar="PID")] = None,
 ) -> None:
     """Do the shop's jobs, and submit what its schedules say, until stopped. Several workers share the work."""
     from tradewind.serve.worker import Worker
@@ -46,7 +48,16 @@ def work(
             return
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, told)
+        if beside is not None:
+            threading.Thread(target=_watch, args=(beside, stop), daemon=True).start()
         worker.run(stop, grace=grace)
+
+
+def _watch(parent: int, stop: threading.Event) -> None:
+    """A process whose parent died belongs to another one."""
+    while os.getppid() == parent and not stop.wait(1):
+        pass
+    stop.set()
 
 
 @jobs.command("submit")
