@@ -20,7 +20,7 @@ export const theme = createTheme({
   fontFamily:
     'system-ui, -apple-system, "Segoe UI", Roboto, "PingFang SC", "Microsoft YaHei", "Noto Sans", "Noto Sans CJK SC", sans-serif',
   headings: { fontWeight: "620" },
-  components: { Badge: Badge.extend({ defaultProps: { tt: "none", fw: 600, variant: "light" } }) },
+  components: { Badge: Badge.extend({ defaultProps: { tt: "none", fw: 600, variant: "light", miw: "max-content" } }) },
 });
 
 /** A page that is a shade off its panels, and grey text with a contrast of 4.5 on both. */

@@ -28,12 +28,12 @@ def test_both_sides_of_a_template_have_the_same_values() -> None:
     ("english", "chinese"),
     [
         ("CNY -12.30 to 45.00 (95%)", "CNY -12.30 至 45.00(95%)"),
-        ("week 6, after the window", "第 6 周(观察期之后)"),
+        ("week 6, after the window", "第 6 周\uff08观察期之后\uff09"),
         ("What plan 1a2b earned", "计划 1a2b 赚了多少"),
-        ("push: the effective sample size is 31 of 400 (50 needed).", "推送:有效样本量为 31 / 400(需要 50)。"),
+        ("push: the effective sample size is 31 of 400 (50 needed).", "推送\uff1a有效样本量为 31 / 400\uff08需要 50\uff09。"),
         (
             "The plan lost money against doing nothing: CNY -9.00 (95% interval: CNY -12.00 to -6.00).",
-            "与什么都不做相比,该计划亏损:CNY -9.00(95% 置信区间:CNY -12.00 至 -6.00)。",
+            "与什么都不做相比\uff0c该计划亏损\uff1aCNY -9.00\uff0895% 置信区间\uff1aCNY -12.00 至 -6.00\uff09。",
         ),
         ("2 held-out customers got a message. The holdout is contaminated.", "2 位对照客户收到了消息。对照组已被污染。"),
     ],
